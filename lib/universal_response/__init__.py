@@ -1,0 +1,30 @@
+"""Universal response of language models to weak single-token perturbations (arXiv 2411.07071)."""
+
+from universal_response import figures, metrics, response
+from universal_response.measurement import (
+    Settings,
+    load_results,
+    measure,
+    results_for,
+    save_results,
+    verify,
+)
+from universal_response.models import load_model
+from universal_response.propagation import InnerProducts, inner_products
+from universal_response.sequences import repeated_random_tokens
+
+__all__ = [
+    "InnerProducts",
+    "Settings",
+    "figures",
+    "inner_products",
+    "load_model",
+    "load_results",
+    "measure",
+    "metrics",
+    "repeated_random_tokens",
+    "response",
+    "results_for",
+    "save_results",
+    "verify",
+]

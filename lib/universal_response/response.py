@@ -1,0 +1,184 @@
+"""Response functions and what is read off them: pure functions of C(i, j) and of its averages."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+# Power of epsilon with which each metric grows in the scale-invariant regime (Fig. 2c, 2f).
+POWER = {"delta": 1, "phi": 2, "theta_source": 0, "theta_state": 0, "theta_perturbation": 0}
+
+
+def response_function(matrix: Float[Tensor, "*batch t t"]) -> Float[Tensor, "*batch t"]:
+    """Mean of C(i, i + dj) over every source i for which i + dj is in the sequence.
+
+    Args:
+        matrix: response matrices (..., source, target); entries left of the source are ignored.
+
+    Returns:
+        Response functions (..., delta_j) with delta_j = 0 .. T-1.
+    """
+    t = matrix.shape[-1]
+    upper = torch.nn.functional.pad(matrix.triu(), (0, 0, 0, 1)).contiguous()
+    # Row i, read from its diagonal on, is C(i, i), C(i, i + 1), ...; past its end it runs into the
+    # next row left of that row's diagonal, where triu put zeros.
+    stride = upper.stride()
+    skewed = upper.as_strided((*matrix.shape[:-2], t, t), (*stride[:-2], t + 1, 1))
+    valid = torch.arange(t, 0, -1, device=matrix.device, dtype=matrix.dtype)
+    return skewed.sum(-2) / valid
+
+
+def theory(metric: str, epsilon: xr.DataArray, epsilon0: float) -> xr.DataArray:
+    """Scaling function of the scale-invariant regime, chi = (epsilon / epsilon0)^power (Fig. 2c, 2f)."""
+    return (epsilon / epsilon0) ** POWER[metric]
+
+
+def last(dataset: xr.Dataset) -> int:
+    """Index l of the last position of the residual stream (2L)."""
+    return int(dataset.position[-1])
+
+
+def ratios(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.DataArray:
+    """C(epsilon, dj) / C(epsilon0, dj) at l = 2L, the points of Fig. 2c and 2f.
+
+    Returns:
+        DataArray (epsilon, delta_j).
+
+    Raises:
+        ValueError: epsilon0 was not measured.
+    """
+    response = dataset.response.sel(metric=metric, position=last(dataset))
+    return response / at_epsilon(response, epsilon0)
+
+
+def scaling_function(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.Dataset:
+    """chi(epsilon): mean over dj of C(epsilon, dj) / C(epsilon0, dj) at l = 2L.
+
+    Returns:
+        Dataset with `mean` and `spread` (standard deviation over dj, which is small where chi is
+        independent of dj), each (epsilon).
+    """
+    points = ratios(dataset, metric, epsilon0)
+    return xr.Dataset({"mean": points.mean("delta_j"), "spread": points.std("delta_j")})
+
+
+def relative_deviation(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.Dataset:
+    """delta(epsilon): mean over dj of (C / C(epsilon0) - chi) / chi, chi being the theory (Fig. 5 insets).
+
+    Returns:
+        Dataset with `mean` and `spread` over dj, each (epsilon).
+    """
+    chi = theory(metric, dataset.epsilon, epsilon0)
+    points = ratios(dataset, metric, epsilon0) / chi - 1
+    return xr.Dataset({"mean": points.mean("delta_j"), "spread": points.std("delta_j")})
+
+
+def increments(response: xr.DataArray, normalise: bool) -> xr.DataArray:
+    """C(l) - C(l-1) for l = 1 .. 2L (Fig. 3d-f).
+
+    Args:
+        response: any array with a `position` dimension.
+        normalise: divide by the sum over l, as the caption has it for delta and phi.
+    """
+    steps = response.diff("position", label="upper")
+    return steps / steps.sum("position") if normalise else steps
+
+
+def sublayer_totals(steps: xr.DataArray) -> xr.DataArray:
+    """Sums of the increments over attention and over MLP sublayers (insets of Fig. 3d-f).
+
+    Returns:
+        DataArray with dimension `sublayer`.
+    """
+    return steps.groupby("sublayer").sum()
+
+
+def window(dataset: xr.Dataset, half_width: int = 5) -> slice:
+    """The range dj = T0 - 5 .. T0 + 5 shown in Fig. 4 and 5, cut at the ends of the sequence."""
+    t0 = int(dataset.attrs["t0"])
+    return slice(max(t0 - half_width, 0), min(t0 + half_width, 2 * t0 - 1))
+
+
+@dataclass(frozen=True)
+class InductionOnset:
+    """Where the peak within the window settles at dj = T0 - 1.
+
+    Attributes:
+        position: smallest l from which the largest value in the window stays at T0 - 1; None if it
+            never does. A tie counts as not at T0 - 1.
+        resolved: the same, asking in addition that the lead over every other dj in the window
+            exceeds two combined standard errors; None if never (or with a single sequence).
+        peak: dj of the largest value at each l, shape (position,).
+    """
+
+    position: int | None
+    resolved: int | None
+    peak: xr.DataArray
+
+
+def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") -> InductionOnset:
+    """Find the layer at which the response moves from the same token to the one before it (Fig. 4)."""
+    at = {"metric": metric, "delta_j": window(dataset)}
+    response = at_epsilon(dataset.response.sel(at), epsilon).transpose("position", "delta_j")
+    error = at_epsilon(dataset.response_sem.sel(at), epsilon).transpose("position", "delta_j")
+    t0 = int(dataset.attrs["t0"])
+    lead = response.sel(delta_j=t0 - 1) - response.drop_sel(delta_j=t0 - 1)
+    doubt = 2 * np.hypot(error.sel(delta_j=t0 - 1), error.drop_sel(delta_j=t0 - 1))
+    return InductionOnset(
+        position=_settles((lead > 0).all("delta_j")),
+        resolved=_settles((lead > doubt).all("delta_j")),
+        peak=response.idxmax("delta_j"),
+    )
+
+
+def at_epsilon(array: xr.DataArray, epsilon: float) -> xr.DataArray:
+    """The entry of one measured strength.
+
+    Raises:
+        ValueError: epsilon was not measured.
+    """
+    found = np.isclose(array.epsilon, epsilon, rtol=1e-6, atol=0)
+    if not found.any():
+        measured = ", ".join(f"{value:g}" for value in array.epsilon.values)
+        raise ValueError(f"epsilon={epsilon:g} was not measured; choose one of {measured}")
+    return array.isel(epsilon=int(found.argmax()))
+
+
+def noise(dataset: xr.Dataset) -> xr.DataArray:
+    """Rounding error of each response value, from the measured floor (the response at epsilon = 0).
+
+    delta: the floor itself. phi is quadratic, so rounding enters through the cross term as well:
+    floor + 2 sqrt(phi floor). theta is a cosine of D, whose relative error is floor_delta / C_delta.
+    A floor above its median over dj is kept, one below is raised to it: a single entry can be small
+    by chance.
+
+    Returns:
+        DataArray (metric, epsilon, position, delta_j).
+
+    Raises:
+        ValueError: the results hold no floor.
+    """
+    if "floor" not in dataset:
+        raise ValueError("floor: not in these results; measure with noise_floor=True")
+    floor = np.maximum(dataset.floor, dataset.floor.median("delta_j"))
+    response = dataset.response
+    of_delta, of_phi = floor.sel(metric="delta"), floor.sel(metric="phi")
+    size = response.sel(metric="delta")
+    by_metric = {
+        "delta": of_delta.broadcast_like(size),
+        "phi": of_phi + 2 * np.sqrt(of_phi * response.sel(metric="phi")),
+    }
+    relative = (of_delta / size.where(size > 0)).clip(max=2).fillna(0)
+    parts = [by_metric.get(str(name), relative) for name in dataset.metric.values]
+    joined = xr.concat([part.drop_vars("metric", errors="ignore") for part in parts], dataset.metric)
+    return joined.transpose(*response.dims)
+
+
+def _settles(holds: xr.DataArray) -> int | None:
+    """Smallest position from which a condition holds to the end."""
+    fails = np.flatnonzero(~holds.values)
+    first = int(fails[-1]) + 1 if len(fails) else 0
+    return int(holds.position[first]) if first < len(holds) else None
