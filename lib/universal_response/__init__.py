@@ -3,25 +3,29 @@
 from universal_response import figures, metrics, response
 from universal_response.measurement import (
     Settings,
+    architecture_of,
     load_results,
     measure,
     results_for,
     save_results,
     verify,
 )
-from universal_response.models import load_model
+from universal_response.models import REGISTRY, load_model, reference_architecture
 from universal_response.propagation import InnerProducts, inner_products
 from universal_response.sequences import repeated_random_tokens
 
 __all__ = [
+    "REGISTRY",
     "InnerProducts",
     "Settings",
+    "architecture_of",
     "figures",
     "inner_products",
     "load_model",
     "load_results",
     "measure",
     "metrics",
+    "reference_architecture",
     "repeated_random_tokens",
     "response",
     "results_for",

@@ -1,1 +1,610 @@
-"""Dataset -> matplotlib Figure: takes data, computes nothing."""
+"""Dataset -> matplotlib Figure: one function a figure, one a panel; draws data, measures nothing.
+
+`fig1` ... `fig5` follow the captions of the paper panel by panel. The panel functions take an Axes,
+so a user can place them in a figure of their own.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.ticker import NullFormatter
+
+from universal_response import models, response
+
+# Okabe and Ito's colour-blind-safe palette; green and blue as the caption of Fig. 3 has them.
+ATTENTION, MLP, BLOCK = "#009E73", "#0072B2", "#999999"
+ACCENT, GREY = "#D55E00", "0.45"
+CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+SUBLAYERS = {"attention": (ATTENTION, "MHA"), "mlp": (MLP, "MLP"), "block": (BLOCK, "block")}
+
+THETA = "theta_source"
+SYMBOL = {
+    "delta": r"\Delta",
+    "phi": r"\varphi",
+    "theta_source": r"\vartheta",
+    "theta_state": r"\vartheta",
+    "theta_perturbation": r"\vartheta",
+}
+
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 110,
+    "savefig.dpi": 200,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.3,
+    "image.interpolation": "nearest",
+    "mathtext.fontset": "cm",
+    "svg.hashsalt": "universal-response",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The one look of all figures, restored on leaving."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
+    """Write a figure as PNG and SVG.
+
+    Returns:
+        The paths written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
+    with style():
+        figure.savefig(paths[0], bbox_inches="tight")
+        figure.savefig(paths[1], bbox_inches="tight", metadata={"Date": None})
+    return paths
+
+
+def fig1(dataset: xr.Dataset, source: int | None = None) -> Figure:
+    """Fig. 1: the input, the perturbation and the three metrics, from a measurement.
+
+    Args:
+        dataset: results of one model.
+        source: the perturbed token position i, in the first block; a quarter into it if None.
+
+    Raises:
+        ValueError: source is not in the first block.
+    """
+    t0 = int(dataset.attrs["t0"])
+    source = t0 // 4 if source is None else source
+    if not 0 <= source < t0:
+        raise ValueError(f"source={source}: outside the first block; use 0 <= source < {t0}")
+    with style():
+        figure = plt.figure(figsize=(9, 6.4), layout="constrained")
+        rows = figure.add_gridspec(3, 3, height_ratios=(0.75, 1.55, 1.7))
+        _sequence_strip(figure.add_subplot(rows[0, :]), dataset, source)
+        _residual_stream_sketch(figure.add_subplot(rows[1, :2]))
+        _metric_sketch(figure.add_subplot(rows[1, 2]))
+        for column, metric in enumerate(("delta", "phi", THETA)):
+            axes = figure.add_subplot(rows[2, column])
+            row = dataset.matrix.sel(metric=metric).isel(source=source)
+            target = np.arange(source, 2 * t0)
+            axes.plot(target, row[source:], color=CATEGORIES[0], marker=".", markersize=3)
+            axes.axvline(source + t0 - 1, color=GREY, linestyle="--", linewidth=1)
+            if metric != THETA:
+                _log_scale(axes)
+            axes.set_xlabel("token position $j$")
+            axes.set_ylabel(f"${_c(metric)}(i={source},\\,j)$")
+            _tag(axes, "abc"[column])
+    return figure
+
+
+def fig2(dataset: xr.Dataset, metrics: Sequence[str] = ("delta", "phi")) -> Figure:
+    """Fig. 2 (a-f): response matrices, collapse of the response functions, scaling function."""
+    epsilon0 = float(dataset.attrs["epsilon0"])
+    with style():
+        figure, grid = plt.subplots(2, 3, figsize=(9.6, 5.9), layout="constrained")
+        for row, metric in enumerate(metrics):
+            image = matrix_panel(grid[row, 0], dataset, metric)
+            figure.colorbar(image, ax=grid[row, 0], shrink=0.85, label=f"${_c(metric)}$")
+            collapse_panel(grid[row, 1], dataset, metric)
+            ratio_panel(grid[row, 2], dataset, metric, epsilon0)
+        _tag_all(grid)
+        _epsilon_colorbar(figure, grid, dataset)
+    return figure
+
+
+def fig3(dataset: xr.Dataset, metrics: Sequence[str] = ("delta", "phi", THETA)) -> Figure:
+    """Fig. 3 (a-f): the response at dj = T0 - 1 along the residual stream, and its increments."""
+    with style():
+        figure, grid = plt.subplots(2, 3, figsize=(9.6, 5.6), layout="constrained")
+        for column, metric in enumerate(metrics):
+            layers_panel(grid[0, column], dataset, metric)
+            increments_panel(grid[1, column], dataset, metric)
+        _tag_all(grid)
+        _epsilon_colorbar(figure, grid, dataset)
+        handles = [Rectangle((0, 0), 1, 1, color=colour) for colour, _ in _present(dataset)]
+        grid[1, 0].legend(handles, [label for _, label in _present(dataset)], loc="upper left")
+    return figure
+
+
+def fig4(dataset: xr.Dataset, metrics: Sequence[str] = ("delta", "phi", THETA)) -> Figure:
+    """Fig. 4 (a-f): the response against dj and position l, and along l for single dj."""
+    epsilon0 = float(dataset.attrs["epsilon0"])
+    onset = response.induction_onset(dataset, epsilon0)
+    with style():
+        figure, grid = plt.subplots(2, 3, figsize=(9.6, 6.2), layout="constrained")
+        for column, metric in enumerate(metrics):
+            image = layer_map_panel(grid[0, column], dataset, metric, epsilon0)
+            label = f"${_bar(metric)}$" + ("" if _is_cosine(metric) else " / row maximum")
+            extend = "both" if _is_cosine(metric) else "neither"
+            figure.colorbar(image, ax=grid[0, column], shrink=0.85, label=label, extend=extend)
+            distances_panel(grid[1, column], dataset, metric, epsilon0)
+            if onset.position is not None:
+                grid[0, column].axhline(
+                    onset.position - 0.5, color="white", linewidth=1, linestyle=":"
+                )
+                grid[1, column].axvline(onset.position, color=GREY, linewidth=1, linestyle=":")
+        grid[1, 0].legend(loc="lower right", title=r"$\Delta j$")
+        _tag_all(grid)
+    return figure
+
+
+def fig5(datasets: Mapping[str, xr.Dataset | None], epsilon0: float = 0.03) -> Figure:
+    """Fig. 5 (a-f): scaling and emergence of induction, a column for each model.
+
+    Args:
+        datasets: results by model name, in the order of the columns; None where a model has not
+            been measured: its column says so instead of showing a panel.
+        epsilon0: reference strength of the ratios.
+    """
+    n = len(datasets)
+    with style():
+        figure, grid = plt.subplots(
+            2, n, figsize=(3.2 * n, 5.9), layout="constrained", squeeze=False
+        )
+        for column, (name, dataset) in enumerate(datasets.items()):
+            top, bottom = grid[:, column]
+            if dataset is None:
+                _slot(top, bottom, name)
+                continue
+            last = response.last(dataset)
+            top.set_title(f"{models.title(name)} ($2L={last}$)")
+            ratio_panel(top, dataset, "delta", epsilon0)
+            top.axvline(epsilon0, color=GREY, linewidth=0.8)
+            deviation_inset(top, dataset, "delta", epsilon0)
+            image = layer_map_panel(bottom, dataset, "delta", float(dataset.attrs["epsilon0"]))
+            figure.colorbar(image, ax=bottom, shrink=0.85, label=f"${_bar('delta')}$ / row maximum")
+        _tag_all(grid)
+    return figure
+
+
+def matrix_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> AxesImage:
+    """Response matrix C(i, j) at l = 2L and epsilon0 (Fig. 2a, 2d)."""
+    t0 = int(dataset.attrs["t0"])
+    matrix = dataset.matrix.sel(metric=metric).values
+    causal = np.where(np.triu(np.ones_like(matrix)) > 0, matrix, np.nan)
+    if _is_cosine(metric):
+        norm: Normalize = Normalize(-1, 1)
+    else:
+        norm = LogNorm(*np.nanpercentile(causal[causal > 0], (2, 99.8)))
+    image = axes.imshow(causal, norm=norm, cmap=_colormap(metric), origin="upper")
+    # Where the diagonal dj = T0 - 1 enters and leaves the matrix; a line along it would hide it.
+    for where in ((t0 - 1, -0.5), (2 * t0 - 0.5, t0)):
+        axes.plot(
+            *where, marker="v" if where[1] < 0 else "<", color=ACCENT, markersize=5, clip_on=False
+        )
+    axes.text(
+        t0 - 1, -0.07 * t0, r"$\Delta j=T_0-1$", color=ACCENT, ha="center", va="bottom", fontsize=8
+    )
+    axes.set_xlabel("target $j$")
+    axes.set_ylabel("source $i$")
+    ticks = np.arange(0, 2 * t0 + 1, max(t0 // 2, 1))
+    axes.set_xticks(ticks[ticks < 2 * t0])
+    axes.set_yticks(ticks[ticks < 2 * t0])
+    axes.spines[["left", "bottom"]].set_visible(False)
+    return image
+
+
+def collapse_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
+    """Response functions divided by chi(epsilon) (Fig. 2b, 2e); inset: as measured."""
+    epsilon0, t0 = float(dataset.attrs["epsilon0"]), int(dataset.attrs["t0"])
+    at = {"metric": metric, "position": response.last(dataset)}
+    curves, errors = dataset.response.sel(at), dataset.response_sem.sel(at)
+    chi = response.scaling_function(dataset, metric, epsilon0)["mean"]
+    inset = axes.inset_axes((0.15, 0.62, 0.42, 0.36))
+    for epsilon, colour in _epsilon_colours(dataset):
+        one = {"epsilon": epsilon}
+        _band(
+            axes, curves.sel(one) / chi.sel(one), errors.sel(one) / chi.sel(one), "delta_j", colour
+        )
+        inset.plot(dataset.delta_j, curves.sel(one), color=colour, linewidth=0.6)
+    for each in (axes, inset):
+        each.axvline(t0 - 1, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
+    # Room above the curves for the inset.
+    low, high = np.nanpercentile((curves / chi).values, (0.5, 100))
+    axes.set_ylim(low * 0.8, high * (high / low) ** 1.1)
+    for each in (axes, inset):
+        _log_scale(each)
+    inset.tick_params(labelsize=6, length=2, pad=1)
+    inset.set_title(f"${_bar(metric)}$", fontsize=8, pad=2)
+    axes.set_xlabel(r"$\Delta j$")
+    axes.set_ylabel(f"${_bar(metric)} / {_chi(metric)}$")
+
+
+def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -> None:
+    """C(epsilon, dj) / C(epsilon0, dj) at l = 2L for every dj (Fig. 2c, 2f, 5a-c); dashed: theory.
+
+    A point for each dj; the larger marker is their mean, the scaling function chi.
+    """
+    points = response.ratios(dataset, metric, epsilon0)
+    chi = response.scaling_function(dataset, metric, epsilon0)
+    theory = response.theory(metric, dataset.epsilon, epsilon0)
+    axes.plot(dataset.epsilon, theory, color=GREY, linestyle="--", zorder=1, label="theory")
+    for delta_j in dataset.delta_j.values:
+        axes.plot(
+            dataset.epsilon, points.sel(delta_j=delta_j), linestyle="none", marker=".",
+            markersize=2, alpha=0.35, color=CATEGORIES[5], zorder=2, rasterized=True,
+        )  # fmt: skip
+    axes.errorbar(
+        dataset.epsilon, chi["mean"], yerr=chi["spread"], fmt="o", markersize=3.5, capsize=1.5,
+        color=CATEGORIES[0], elinewidth=0.8, zorder=3, label=r"mean over $\Delta j$",
+    )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(r"$\varepsilon$")
+    axes.set_ylabel(rf"${_bar(metric)}(\varepsilon) / {_bar(metric)}(\varepsilon_0)$")
+    power = {1: "", 2: "^2"}[response.POWER[metric]]
+    inside = r"\varepsilon/\varepsilon_0" if not power else r"(\varepsilon/\varepsilon_0)"
+    axes.text(
+        0.96, 0.05, rf"-- ${inside}{power}$", transform=axes.transAxes, ha="right", color=GREY
+    )
+
+
+def deviation_inset(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -> None:
+    """Relative deviation from the scaling function, averaged over dj (insets of Fig. 5a-c)."""
+    deviation = response.relative_deviation(dataset, metric, epsilon0)
+    inset = axes.inset_axes((0.2, 0.66, 0.44, 0.32))
+    inset.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
+    inset.errorbar(
+        dataset.epsilon, deviation["mean"], yerr=deviation["spread"], fmt="o-", markersize=2,
+        linewidth=0.8, elinewidth=0.6, color=ACCENT,
+    )  # fmt: skip
+    inset.axvline(epsilon0, color=GREY, linewidth=0.6)
+    inset.set_xscale("log")
+    inset.set_ylim(-0.5, 0.5)
+    inset.set_ylabel(r"$\delta$", fontsize=8, labelpad=0)
+    inset.tick_params(labelsize=6, length=2, pad=1)
+
+
+def layers_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
+    """Response at dj = T0 - 1 along l (Fig. 3a-c), delta and phi divided by chi; inset: not."""
+    epsilon0, t0 = float(dataset.attrs["epsilon0"]), int(dataset.attrs["t0"])
+    at = {"metric": metric, "delta_j": t0 - 1}
+    curves, errors = dataset.response.sel(at), dataset.response_sem.sel(at)
+    scaled = response.POWER[metric] > 0
+    chi = response.scaling_function(dataset, metric, epsilon0)["mean"]
+    inset = axes.inset_axes((0.14, 0.6, 0.38, 0.36)) if scaled else None
+    for epsilon, colour in _epsilon_colours(dataset):
+        one = {"epsilon": epsilon}
+        factor = chi.sel(one) if scaled else 1.0
+        _band(axes, curves.sel(one) / factor, errors.sel(one) / factor, "position", colour)
+        if inset is not None:
+            inset.plot(dataset.position[1:], curves.sel(one)[1:], color=colour, linewidth=0.6)
+    if inset is not None:
+        _log_scale(inset)
+        inset.tick_params(labelsize=6, length=2, pad=1)
+        inset.set_title(f"${_bar(metric)}$", fontsize=8, pad=2)
+        axes.set_ylim(top=axes.get_ylim()[1] * 1.75)
+    axes.set_xlabel(r"position $\ell$")
+    quantity = f"{_bar(metric)} / {_chi(metric)}" if scaled else _bar(metric)
+    axes.set_ylabel(rf"${quantity}$ at $\Delta j=T_0-1$")
+
+
+def increments_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
+    """Increments at dj = T0 - 1 by sublayer (Fig. 3d-f); inset: their sums over sublayers."""
+    epsilon0, t0 = float(dataset.attrs["epsilon0"]), int(dataset.attrs["t0"])
+    at = {"metric": metric, "delta_j": t0 - 1}
+    normalise = response.POWER[metric] > 0
+    curve = response.at_epsilon(dataset.response.sel(at), epsilon0)
+    steps = response.increments(curve, normalise)
+    # sem of neighbouring positions is correlated; their quadratic sum bounds the error from above.
+    sem = response.at_epsilon(dataset.response_sem.sel(at), epsilon0)
+    total = float(curve[-1] - curve[0]) if normalise else 1.0
+    error = np.hypot(sem[1:].values, sem[:-1].values) / total
+    colours = [SUBLAYERS[str(sublayer)][0] for sublayer in steps.sublayer.values]
+    axes.bar(steps.position, steps, color=colours, width=0.9)
+    axes.errorbar(steps.position, steps, yerr=error, fmt="none", ecolor="0.3", elinewidth=0.5)
+    axes.axhline(0, color="0.3", linewidth=0.6)
+    totals = response.sublayer_totals(steps)
+    inset = axes.inset_axes((0.42, 0.66, 0.26, 0.32))
+    looks = [SUBLAYERS[str(name)] for name in totals.sublayer.values]
+    inset.bar(range(len(looks)), totals.values, color=[colour for colour, _ in looks])
+    inset.set_xticks(range(len(looks)), [label for _, label in looks])
+    inset.axhline(0, color="0.3", linewidth=0.6)
+    inset.set_title(r"$\Sigma$", fontsize=8, pad=2)
+    inset.tick_params(labelsize=6, length=2, pad=1)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.55 * (high - low))
+    axes.set_xlabel(r"position $\ell$")
+    axes.set_ylabel(rf"$\Delta {_c(metric)}^{{(\ell)}}$" + (" (sum 1)" if normalise else ""))
+
+
+def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float) -> AxesImage:
+    """Response against dj and l within T0 - 5 .. T0 + 5 (Fig. 4a-c, 5d-f).
+
+    delta and phi: every row (fixed l) is divided by its maximum within the window.
+    """
+    t0 = int(dataset.attrs["t0"])
+    inside = dataset.response.sel(metric=metric, delta_j=response.window(dataset))
+    image = response.at_epsilon(inside, epsilon).transpose("position", "delta_j")
+    if _is_cosine(metric):
+        # The cosines of the first sublayers, where hardly anything responds, would set the scale.
+        reach = float(np.quantile(np.abs(image), 0.97))
+        norm = Normalize(-reach, reach)
+    else:
+        # At l = 0 only the perturbed token responds: there is no maximum to divide by.
+        maximum = image.max("delta_j")
+        image = image / maximum.where(maximum > 0)
+        norm = Normalize(0, 1)
+    edge = image.delta_j.values
+    drawn = axes.imshow(
+        image, norm=norm, cmap=_colormap(metric), aspect="auto", origin="lower",
+        extent=(edge[0] - 0.5, edge[-1] + 0.5, -0.5, len(image) - 0.5),
+    )  # fmt: skip
+    axes.set_xticks([t0 - 5, t0 - 1, t0 + 5] if t0 > 5 else [t0 - 1, t0])
+    axes.axvline(t0 - 1, color="white", linestyle="--", linewidth=0.7, alpha=0.7)
+    axes.set_xlabel(r"$\Delta j$")
+    axes.set_ylabel(r"position $\ell$")
+    return drawn
+
+
+def distances_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float) -> None:
+    """Response along l at dj = T0 - 2 .. T0 + 1 (Fig. 4d-f)."""
+    t0 = int(dataset.attrs["t0"])
+    for offset, colour in zip((-1, 0, -2, 1), CATEGORIES, strict=False):
+        at = {"metric": metric, "delta_j": t0 + offset}
+        curve = response.at_epsilon(dataset.response.sel(at), epsilon)
+        error = response.at_epsilon(dataset.response_sem.sel(at), epsilon)
+        label = "$T_0$" if offset == 0 else f"$T_0 {offset:+d}$"
+        first = 0 if _is_cosine(metric) else 1
+        _band(axes, curve[first:], error[first:], "position", colour, label)
+    if not _is_cosine(metric):
+        _log_scale(axes)
+    axes.set_xlabel(r"position $\ell$")
+    axes.set_ylabel(f"${_bar(metric)}$")
+
+
+def _sequence_strip(axes: Axes, dataset: xr.Dataset, source: int) -> None:
+    """The repeated sequence: a cell a token, the same colour for the same token."""
+    t0 = int(dataset.attrs["t0"])
+    colours = mpl.colormaps["cividis"](np.linspace(0.15, 0.95, t0))
+    shuffled = np.argsort(np.argsort(dataset.tokens[0, :t0].values))
+    for j in range(2 * t0):
+        axes.add_patch(Rectangle((j, 0), 1, 1, color=colours[shuffled[j % t0]], linewidth=0))
+    labels = {
+        source: (ACCENT, "perturbed token $i$"),
+        source + t0 - 1: (CATEGORIES[0], "$j=i+T_0-1$"),
+        source + t0: (GREY, ""),
+    }
+    for j, (colour, label) in labels.items():
+        axes.add_patch(Rectangle((j, -0.08), 1, 1.16, fill=False, edgecolor=colour, linewidth=1.8))
+        if label:
+            axes.annotate(
+                label, (j + 0.5, 1.1), (j + 0.5, 1.75), ha="right" if "T_0" in label else "center",
+                color=colour, arrowprops={"arrowstyle": "->", "color": colour},
+            )  # fmt: skip
+    axes.annotate(
+        "$j=i+T_0$ (same token)", (source + t0 + 0.8, 1.1), (source + t0 + 3, 1.75),
+        color=GREY, arrowprops={"arrowstyle": "->", "color": GREY},
+    )  # fmt: skip
+    for block in (0, 1):
+        axes.annotate(
+            "",
+            (block * t0, -0.35),
+            (block * t0 + t0, -0.35),
+            arrowprops={"arrowstyle": "<->", "color": GREY},
+        )
+        text = f"random block, $T_0={t0}$ tokens" if block == 0 else "the same block again"
+        axes.text(block * t0 + t0 / 2, -0.85, text, ha="center", va="center", color=GREY)
+    axes.set_xlim(-0.5, 2 * t0 + 0.5)
+    axes.set_ylim(-1.2, 2.4)
+    axes.axis("off")
+
+
+def _residual_stream_sketch(axes: Axes) -> None:
+    """Lanes of the residual stream: the perturbation enters at i and reaches every later token."""
+    lanes = {"$i-1$": 0.0, "$i$": 1.0, "$i+1$": 2.0, r"$\cdots$": 3.0, "$j$": 4.0}
+    for name, y in lanes.items():
+        later = y >= 1
+        colour = ACCENT if y == 1 else (CATEGORIES[4] if later else GREY)
+        axes.add_patch(
+            FancyArrowPatch((1.25, y), (9.2, y), arrowstyle="-|>", mutation_scale=9, color=colour,
+                            linewidth=2.2 if y == 1 else 1.2)
+        )  # fmt: skip
+        axes.text(
+            -0.9, y, f"token {name}", ha="left", va="center", color=ACCENT if y == 1 else "0.25"
+        )
+    for x, label, colour in (
+        (3.2, "MHA", ATTENTION),
+        (4.6, "MLP", MLP),
+        (6.6, "MHA", ATTENTION),
+        (8.0, "MLP", MLP),
+    ):
+        axes.add_patch(
+            Rectangle((x - 0.33, -0.35), 0.66, 4.7, color=colour, alpha=0.85, linewidth=0, zorder=3)
+        )
+        axes.text(x, 2, label, rotation=90, ha="center", va="center", color="white", zorder=4)
+    axes.text(5.6, 2.5, r"$\cdots$", ha="center", va="center", color=GREY, fontsize=12)
+    axes.plot(1.65, 1, "o", color=ACCENT, markersize=7, zorder=5)
+    axes.text(1.75, 1.42, r"$(1-\varepsilon)\,x_i^{(0)}$", color=ACCENT, ha="center", va="center",
+              bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5}, zorder=5)  # fmt: skip
+    axes.text(9.35, 4, r"$x_j'^{(\ell)} = x_j^{(\ell)} + D_j^{(\ell)}$", va="center", color="0.25")
+    axes.text(9.35, 0, "unchanged (causal)", va="center", color=GREY)
+    axes.text(9.35, 1, r"$x_i'^{(\ell)}$", va="center", color=ACCENT)
+    axes.text(
+        5.6,
+        -0.95,
+        r"position $\ell = 0,\ 1,\ 2,\ \ldots,\ 2L$",
+        ha="center",
+        va="center",
+        color=GREY,
+    )
+    axes.set_xlim(-1, 12.2)
+    axes.set_ylim(-1.3, 5)
+    axes.axis("off")
+
+
+def _metric_sketch(axes: Axes) -> None:
+    """The three metrics as lengths and angles of x_j, x'_j, D_j and D_i."""
+    origin, clean, perturbed = np.array([0.0, 0.0]), np.array([2.1, 0.25]), np.array([1.75, 1.25])
+    arrows = (
+        (origin, clean, "0.2"),
+        (origin, perturbed, CATEGORIES[4]),
+        (clean, perturbed, CATEGORIES[0]),
+    )
+    other = clean + np.array([0.55, 1.15])
+    for start, end, colour in (*arrows, (clean, other, ACCENT)):
+        axes.add_patch(
+            FancyArrowPatch(
+                tuple(start), tuple(end), arrowstyle="-|>", mutation_scale=10, color=colour,
+                shrinkA=0, shrinkB=0, linewidth=1.5,
+            )
+        )  # fmt: skip
+    angles = np.linspace(np.arctan2(clean[1], clean[0]), np.arctan2(perturbed[1], perturbed[0]), 30)
+    axes.plot(0.75 * np.cos(angles), 0.75 * np.sin(angles), color="0.2", linewidth=0.9)
+    axes.text(0.86, 0.32, r"$\varphi$", ha="left", va="center")
+    between = np.linspace(np.arctan2(1.15, 0.55), np.arctan2(1.0, -0.35), 30)
+    axes.plot(
+        clean[0] + 0.45 * np.cos(between),
+        clean[1] + 0.45 * np.sin(between),
+        color="0.2",
+        linewidth=0.9,
+    )
+    axes.text(clean[0] + 0.04, clean[1] + 0.62, r"$\vartheta$", ha="center", va="center")
+    axes.text(1.15, -0.08, "$x_j$", ha="center")
+    axes.text(0.7, 0.86, "$x_j'$", color="#A66F00", ha="center")
+    axes.text(1.6, 0.72, "$D_j$", color=CATEGORIES[0], ha="center")
+    axes.text(2.75, 0.75, "$D_i$", color=ACCENT, ha="center")
+    lines = (
+        r"$C_\Delta = |D_j|/|x_j|$",
+        r"$C_\varphi = 1-\cos\varphi$",
+        r"$C_\vartheta = \cos\vartheta$",
+    )
+    for row, text in enumerate(lines):
+        axes.text(0, 2.45 - 0.36 * row, text, ha="left", va="center")
+    axes.set_xlim(-0.15, 3.1)
+    axes.set_ylim(-0.3, 2.7)
+    axes.axis("off")
+
+
+def _slot(top: Axes, bottom: Axes, name: str) -> None:
+    """Say that a model has not been measured, and how to measure it."""
+    for axes in (top, bottom):
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_visible(True)
+            spine.set_linestyle((0, (4, 4)))
+            spine.set_color(GREY)
+    top.set_title(f"{models.title(name)}: not measured yet")
+    top.text(
+        0.5, 0.5, f"slot for\n{models.title(name)}\n\nno weights at hand", transform=top.transAxes,
+        ha="center", va="center", color=GREY,
+    )  # fmt: skip
+    bottom.text(
+        0.5, 0.5, f"to fill it:\n\nmake figures\nMODEL={name}", transform=bottom.transAxes,
+        ha="center", va="center", color=GREY, family="monospace", fontsize=8,
+    )  # fmt: skip
+
+
+def _band(
+    axes: Axes, curve: xr.DataArray, error: xr.DataArray, dim: str, colour: object, label: str = ""
+) -> None:
+    """A curve with its standard error as a band."""
+    x = curve[dim].values
+    axes.plot(x, curve.values, color=colour, label=label, linewidth=1)
+    low, high = (curve - error).values, (curve + error).values
+    axes.fill_between(
+        x,
+        np.where(low > 0, low, np.minimum(curve.values, low)),
+        high,
+        color=colour,
+        alpha=0.25,
+        linewidth=0,
+    )
+
+
+def _log_scale(axes: Axes) -> None:
+    """Logarithmic y axis, labelled at full decades only where there are at least two of them."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if np.floor(np.log10(high)) - np.ceil(np.log10(low)) >= 1:
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _epsilon_norm(dataset: xr.Dataset) -> LogNorm:
+    epsilon = dataset.epsilon.values
+    return LogNorm(epsilon.min() / 1.5, epsilon.max() * 2.5)
+
+
+def _epsilon_colours(dataset: xr.Dataset) -> list[tuple[float, object]]:
+    norm, colormap = _epsilon_norm(dataset), mpl.colormaps["viridis"]
+    return [(float(epsilon), colormap(norm(epsilon))) for epsilon in dataset.epsilon.values]
+
+
+def _epsilon_colorbar(figure: Figure, axes: np.ndarray, dataset: xr.Dataset) -> None:
+    norm, colormap = _epsilon_norm(dataset), mpl.colormaps["viridis"]
+    bar = figure.colorbar(
+        mpl.cm.ScalarMappable(norm, colormap), ax=axes, location="bottom", shrink=0.45, aspect=35,
+        label=r"$\varepsilon$ (white lines: measured)",
+    )  # fmt: skip
+    bar.ax.vlines(dataset.epsilon.values, 0, 1, color="white", linewidth=0.8)
+
+
+def _present(dataset: xr.Dataset) -> list[tuple[str, str]]:
+    names = dict.fromkeys(map(str, dataset.sublayer.values[1:]))
+    return [SUBLAYERS[name] for name in names]
+
+
+def _colormap(metric: str) -> mpl.colors.Colormap:
+    return mpl.colormaps["RdBu_r" if _is_cosine(metric) else "viridis"].with_extremes(bad="white")
+
+
+def _is_cosine(metric: str) -> bool:
+    return response.POWER[metric] == 0
+
+
+def _c(metric: str) -> str:
+    return rf"C_{{{SYMBOL[metric]}}}"
+
+
+def _bar(metric: str) -> str:
+    return rf"\overline{{C}}_{{{SYMBOL[metric]}}}"
+
+
+def _chi(metric: str) -> str:
+    return rf"\chi_{{{SYMBOL[metric]}}}"
+
+
+def _tag(axes: Axes, letter: str) -> None:
+    axes.set_title(f"({letter})", loc="left", fontweight="bold")
+
+
+def _tag_all(grid: np.ndarray) -> None:
+    for axes, letter in zip(grid.ravel(), "abcdefghijkl", strict=False):
+        _tag(axes, letter)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,15 @@ from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.metrics import METRICS
-from universal_response.models import DTYPES, Provenance, load_model
+from universal_response.models import (
+    DTYPES,
+    Provenance,
+    architecture,
+    load_model,
+    weights_sha256,
+)
 from universal_response.propagation import InnerProducts, inner_products, positions
-from universal_response.response import at_epsilon, noise, response_function
+from universal_response.response import noise, response_function
 from universal_response.sequences import repeated_random_tokens
 
 SCHEMA_VERSION = 1
@@ -48,7 +55,7 @@ class Settings:
         dtype: of the model, where `measure` loads it.
         device: for the model, where `measure` loads it.
         sequences_per_chunk: sequences measured at a time; chosen from the memory they need if None.
-        noise_floor: measure the rounding error (epsilon = 0) as well.
+        noise_floor: measure the rounding error as well (`floor_epsilon`).
 
     Raises:
         ValueError: a setting is out of range.
@@ -67,7 +74,9 @@ class Settings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "epsilons", tuple(float(epsilon) for epsilon in self.epsilons))
         if self.t0 < 2:
-            raise ValueError(f"t0={self.t0}: the repeated block needs at least 2 tokens; use t0 >= 2")
+            raise ValueError(
+                f"t0={self.t0}: the repeated block needs at least 2 tokens; use t0 >= 2"
+            )
         if self.batch < 1:
             raise ValueError(f"batch={self.batch}: use at least one sequence, batch >= 1")
         if not self.epsilons:
@@ -128,6 +137,17 @@ def measure(
     return dataset
 
 
+def floor_epsilon(dtype: torch.dtype) -> float:
+    """Strength at which the rounding error is measured: one unit in the last place.
+
+    At epsilon = 0 the suffix pass repeats the very operations of the clean pass and can agree with
+    it bit for bit, so that nothing is measured. The smallest strength that the dtype resolves sets
+    every later rounding anew, while the response proper is far below the rounding error. Never
+    below that of float32, in which Hugging Face norms and rotary embeddings compute.
+    """
+    return max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+
+
 def save_results(dataset: xr.Dataset, path: str | Path) -> Path:
     """Write a Dataset as NetCDF, complete or not at all, with a digest of its numbers.
 
@@ -180,13 +200,13 @@ def results_for(
 ) -> xr.Dataset:
     """Results with exactly these settings: read from a folder, or else measured and saved there.
 
-    Any file in the folder counts whose model, T0, batch, strengths, reference strength, seed and
-    dtype are those asked for; the device is not compared.
+    Any file in the folder counts whose model, weights, T0, batch, strengths, reference strength,
+    seed and dtype are those asked for, with a floor if one is asked for. The device may differ.
     """
     folder = Path(folder)
     for path in sorted(folder.glob("*.nc")):
         dataset = load_results(path)
-        if _wanted(dataset.attrs, dataset.epsilon.values, model, settings):
+        if _answers(dataset, model, settings):
             return dataset
     dataset = measure(model, settings, progress)
     save_results(dataset, folder / results_name(model, settings))
@@ -213,6 +233,11 @@ def settings_of(dataset: xr.Dataset) -> Settings:
         dtype=str(attrs["dtype"]),
         noise_floor="floor" in dataset,
     )
+
+
+def architecture_of(dataset: xr.Dataset) -> dict[str, str | int]:
+    """What Table 1 says of the measured model (`models.architecture`), as the results record it."""
+    return json.loads(dataset.attrs["architecture"])
 
 
 @dataclass(frozen=True)
@@ -264,9 +289,9 @@ def verify(
     found = shipped.copy(data=responses[0][:, : len(settings.epsilons)])
     is_cosine = shipped.metric.str.startswith("theta")
     allowed = 1e-3 * xr.where(is_cosine, 1.0, np.abs(shipped)) + 3 * noise(dataset)
-    # Where both the response and its noise are exactly zero, equality is asked for.
     difference = np.abs(found - shipped)
-    excess = xr.where(difference > 0, difference / allowed, 0.0).fillna(np.inf)
+    # Where nothing is allowed, equality is asked for; what is not a number agrees with nothing.
+    excess = xr.where(difference == 0, 0.0, difference / allowed).fillna(np.inf)
     worst = excess.argmax(...)
     at = excess.isel(worst)
     of_delta = shipped.sel(metric="delta")
@@ -276,10 +301,14 @@ def verify(
     return Verification(excess.size, float(at), where, float(relative))
 
 
-def _wanted(attrs: dict, epsilons: np.ndarray, model: str, settings: Settings) -> bool:
-    names = ("t0", "batch", "epsilon0", "seed", "dtype")
-    same = all(attrs[name] == getattr(settings, name) for name in names)
-    return same and attrs["model"] == model and tuple(epsilons.tolist()) == settings.epsilons
+def _answers(dataset: xr.Dataset, model: str, settings: Settings) -> bool:
+    """Whether a Dataset is what measuring a model with these settings would give."""
+    names = ("t0", "batch", "epsilons", "epsilon0", "seed", "dtype")
+    found = settings_of(dataset)
+    same = all(getattr(found, name) == getattr(settings, name) for name in names)
+    floor = found.noise_floor or not settings.noise_floor
+    named = dataset.attrs["model"] == model
+    return same and floor and named and dataset.attrs["weights_sha256"] == weights_sha256(model)
 
 
 def _measure_sequences(
@@ -287,9 +316,10 @@ def _measure_sequences(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Response functions (sequence, metric, epsilon, position, delta_j) and the mean matrix.
 
-    The strength 0, where asked, comes last in `epsilon`.
+    The strength of the floor, where asked, comes last in `epsilon`.
     """
-    strengths = [*settings.epsilons, *([0.0] if settings.noise_floor else [])]
+    floor = [floor_epsilon(model.cfg.dtype)] if settings.noise_floor else []
+    strengths = [*settings.epsilons, *floor]
     reference = settings.epsilons.index(settings.epsilon0)
     t = tokens.shape[1]
     responses, matrices = [], []
@@ -321,12 +351,12 @@ def _chunks(
     # Four inner products and about as many intermediates of a metric, four or eight bytes each.
     bytes_each = 8 if model.cfg.dtype == torch.float64 else 4
     per_sequence = 8 * bytes_each * len(positions(model)) * n_strengths * t * t
-    limit = CHUNK_BYTES.get(torch.device(model.cfg.device).type, CHUNK_BYTES["cpu"])
+    limit = CHUNK_BYTES.get(_device(model).type, CHUNK_BYTES["cpu"])
     size = asked or max(1, limit // per_sequence)
     # Chunks of equal size, as far as possible: they run equally fast.
     n_chunks = math.ceil(len(tokens) / size)
     edges = np.linspace(0, len(tokens), n_chunks + 1).round().astype(int)
-    return (slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return (slice(int(a), int(b)) for a, b in pairwise(edges))
 
 
 def _assemble(
@@ -368,7 +398,7 @@ def _assemble(
 
 
 def _round_mantissa(values: np.ndarray, bits: int = 10) -> np.ndarray:
-    """Keep the leading bits of float32 numbers (three digits): enough for an error, half the file."""
+    """Keep the leading bits of float32 numbers: three digits are enough for an error."""
     drop = 23 - bits
     as_integer = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
     rounded = (as_integer + np.uint32(1 << (drop - 1))) & np.uint32(0xFFFFFFFF << drop & 0xFFFFFFFF)
@@ -383,13 +413,19 @@ def _attributes(model: TransformerBridge, settings: Settings) -> dict[str, objec
         "t0": settings.t0,
         "batch": settings.batch,
         "epsilon0": settings.epsilon0,
+        "floor_epsilon": floor_epsilon(model.cfg.dtype) if settings.noise_floor else "not measured",
         "seed": settings.seed,
         "dtype": str(model.cfg.dtype).removeprefix("torch."),
-        "device": _device_name(torch.device(model.cfg.device)),
+        "device": _device_name(_device(model)),
+        "architecture": json.dumps(architecture(model)),
         "versions": json.dumps(versions),
         "git_commit": _git_commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _device(model: TransformerBridge) -> torch.device:
+    return next(model.original_model.parameters()).device
 
 
 def _device_name(device: torch.device) -> str:
@@ -399,7 +435,15 @@ def _device_name(device: torch.device) -> str:
 
 
 def _git_commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -415,7 +459,11 @@ def _content_sha256(dataset: xr.Dataset) -> str:
         described = f"{name} {variable.dims} {values.shape}"
         digest.update(described.encode())
         text = values.dtype.kind in "OUT"
-        digest.update(repr(values.tolist()).encode() if text else np.ascontiguousarray(values).tobytes())
-    settings = {name: str(value) for name, value in dataset.attrs.items() if name != "content_sha256"}
+        digest.update(
+            repr(values.tolist()).encode() if text else np.ascontiguousarray(values).tobytes()
+        )
+    settings = {
+        name: str(value) for name, value in dataset.attrs.items() if name != "content_sha256"
+    }
     digest.update(json.dumps(settings, sort_keys=True).encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Response metrics: pure functions of the inner products, one T x T matrix per position and strength.
+"""Response metrics: pure functions of the inner products, a T x T matrix per position and strength.
 
 Notation: x_j is the clean residual vector at token j, D_j = x'_j - x_j its response. Every metric
 returns a tensor (position, epsilon, sequence, source, target) that is zero for target < source.

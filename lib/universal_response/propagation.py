@@ -11,6 +11,7 @@ base model is called without its unembedding, so no logits are computed.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -93,7 +94,7 @@ def inner_products(
     tokens_per_pass: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> InnerProducts:
-    """Perturb every source token in turn and compare all later residual vectors with the clean ones.
+    """Perturb every source token in turn and compare all later residual vectors with the clean.
 
     The perturbation is x_i^(0) -> (1 - epsilon) x_i^(0) at the transformer input (Fig. 1), for
     GPT-2 after the positional embedding. epsilon = 0 is allowed: it measures the rounding error.
@@ -110,14 +111,16 @@ def inner_products(
         InnerProducts on the model's device, in its dtype (float32 for half precision).
 
     Raises:
-        ValueError: no strengths, a strength outside [0, 1], or more tokens than the model's context.
+        ValueError: no strengths, one outside [0, 1], or more tokens than the model's context.
     """
     tokens = torch.as_tensor(tokens)
     n_sequences, t = tokens.shape
     if len(epsilons) == 0 or not all(0 <= epsilon <= 1 for epsilon in epsilons):
         raise ValueError(f"epsilons={list(epsilons)}: give at least one strength, each in [0, 1]")
     if t > model.cfg.n_ctx:
-        raise ValueError(f"tokens: {t} per sequence exceed the model's context of {model.cfg.n_ctx}")
+        raise ValueError(
+            f"tokens: {t} per sequence exceed the model's context of {model.cfg.n_ctx}"
+        )
     device = next(model.original_model.parameters()).device
     tokens = tokens.to(device)
     clean = _clean_pass(tokens, model)
@@ -140,11 +143,10 @@ def inner_products(
 
 @dataclass(frozen=True)
 class _CleanPass:
-    """What the perturbed passes need of the unperturbed one."""
+    """What the perturbed passes need of the unperturbed one: residual vectors, keys and values."""
 
     states: Float[Tensor, "position sequence token d_model"]
-    keys: list[Float[Tensor, "sequence head token d_head"]]
-    values: list[Float[Tensor, "sequence head token d_head"]]
+    layers: list[DynamicLayer]
 
 
 class _PrefixLayer(DynamicLayer):
@@ -154,10 +156,13 @@ class _PrefixLayer(DynamicLayer):
     one layer at a time, keeps one layer's copy in memory instead of the whole cache's.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
+    def __init__(self, clean: DynamicLayer, length: int) -> None:
         super().__init__()
-        self.lazy_initialization(keys, values)
-        self.keys, self.values = keys, values
+        assert clean.keys is not None
+        assert clean.values is not None
+        self.lazy_initialization(clean.keys, clean.values)
+        self.keys = clean.keys[:, :, :length]
+        self.values = clean.values[:, :, :length]
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
@@ -165,8 +170,8 @@ class _PrefixLayer(DynamicLayer):
         return self._join(self.keys, key_states), self._join(self.values, value_states)
 
     @staticmethod
-    def _join(prefix: Tensor, suffix: Tensor) -> Tensor:
-        if prefix.shape[-2] == 0:
+    def _join(prefix: Tensor | None, suffix: Tensor) -> Tensor:
+        if prefix is None or prefix.shape[-2] == 0:
             return suffix
         repeats = suffix.shape[0] // prefix.shape[0]
         rows = prefix.expand(repeats, *prefix.shape).flatten(0, 1)
@@ -180,8 +185,9 @@ def _chunks(n: int, size: int) -> Iterator[slice]:
 
 def _run(model: TransformerBridge, tokens: Tensor, cache: Cache, hooks: list) -> None:
     """Run the blocks, and nothing after them but the final norm."""
+    base: Any = model.original_model.base_model
     with model.hooks(fwd_hooks=hooks):
-        model.original_model.base_model(tokens, past_key_values=cache, use_cache=True)
+        base(tokens, past_key_values=cache, use_cache=True)
 
 
 def _clean_pass(tokens: Tensor, model: TransformerBridge) -> _CleanPass:
@@ -190,13 +196,16 @@ def _clean_pass(tokens: Tensor, model: TransformerBridge) -> _CleanPass:
     def keep(state: Tensor, hook: object) -> None:
         states.append(_at_least_float32(state))
 
-    # Not the model's own cache: that of a sliding-window layer forgets the tokens left of its window.
-    cache = Cache(layers=[DynamicLayer() for _ in range(model.cfg.n_layers)])
-    _run(model, tokens, cache, [(position.hook, keep) for position in positions(model)])
-    layers = cache.layers
-    return _CleanPass(
-        torch.stack(states), [layer.keys for layer in layers], [layer.values for layer in layers]
-    )
+    # Not the model's own cache: that of a sliding-window layer forgets tokens left of its window.
+    layers = [DynamicLayer() for _ in range(model.cfg.n_layers)]
+    hooks = [(position.hook, keep) for position in positions(model)]
+    _run(model, tokens, Cache(layers=[*layers]), hooks)
+    return _CleanPass(torch.stack(states), layers)
+
+
+def _prefix(layers: list[DynamicLayer], length: int) -> Cache:
+    """The cache of the clean pass, cut to the tokens left of the source."""
+    return Cache(layers=[_PrefixLayer(layer, length) for layer in layers])
 
 
 def _perturbed_pass(
@@ -230,16 +239,10 @@ def _perturbed_pass(
         products.response_source[at] = against_source
         products.response_perturbation[at] = against_perturbation
 
-    cache = Cache(
-        layers=[
-            _PrefixLayer(keys[:, :, :source], values[:, :, :source])
-            for keys, values in zip(clean.keys, clean.values, strict=True)
-        ]
-    )
     found = positions(model)
-    hooks = [(found[0].hook, perturb)]
+    hooks: list[tuple[str, Callable]] = [(found[0].hook, perturb)]
     hooks += [(position.hook, partial(reduce, position=position.index)) for position in found]
-    _run(model, suffix.repeat(len(strengths), 1), cache, hooks)
+    _run(model, suffix.repeat(len(strengths), 1), _prefix(clean.layers, source), hooks)
 
 
 def _at_least_float32(state: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def response_function(matrix: Float[Tensor, "*batch t t"]) -> Float[Tensor, "*ba
 
 
 def theory(metric: str, epsilon: xr.DataArray, epsilon0: float) -> xr.DataArray:
-    """Scaling function of the scale-invariant regime, chi = (epsilon / epsilon0)^power (Fig. 2c, 2f)."""
+    """Scaling function of the scale-invariant regime, (epsilon / epsilon0)^power (Fig. 2c, 2f)."""
     return (epsilon / epsilon0) ** POWER[metric]
 
 
@@ -66,7 +66,9 @@ def scaling_function(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.Da
 
 
 def relative_deviation(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.Dataset:
-    """delta(epsilon): mean over dj of (C / C(epsilon0) - chi) / chi, chi being the theory (Fig. 5 insets).
+    """delta(epsilon): mean over dj of (C / C(epsilon0) - chi) / chi, chi being the theory.
+
+    The insets of Fig. 5.
 
     Returns:
         Dataset with `mean` and `spread` over dj, each (epsilon).
@@ -120,7 +122,7 @@ class InductionOnset:
 
 
 def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") -> InductionOnset:
-    """Find the layer at which the response moves from the same token to the one before it (Fig. 4)."""
+    """Find where the response moves from the same token to the one before it (Fig. 4)."""
     at = {"metric": metric, "delta_j": window(dataset)}
     response = at_epsilon(dataset.response.sel(at), epsilon).transpose("position", "delta_j")
     error = at_epsilon(dataset.response_sem.sel(at), epsilon).transpose("position", "delta_j")
@@ -148,12 +150,13 @@ def at_epsilon(array: xr.DataArray, epsilon: float) -> xr.DataArray:
 
 
 def noise(dataset: xr.Dataset) -> xr.DataArray:
-    """Rounding error of each response value, from the measured floor (the response at epsilon = 0).
+    """Rounding error of each response value, from the measured floor.
 
     delta: the floor itself. phi is quadratic, so rounding enters through the cross term as well:
-    floor + 2 sqrt(phi floor). theta is a cosine of D, whose relative error is floor_delta / C_delta.
-    A floor above its median over dj is kept, one below is raised to it: a single entry can be small
-    by chance.
+    floor + 2 sqrt(phi floor); where D is parallel to x it is a difference of inner products,
+    rounded in units of delta^2. theta is a cosine of D, whose relative error is
+    floor_delta / C_delta. A floor below its median over dj is raised to it: a single entry can be
+    small by chance.
 
     Returns:
         DataArray (metric, epsilon, position, delta_j).
@@ -169,11 +172,15 @@ def noise(dataset: xr.Dataset) -> xr.DataArray:
     size = response.sel(metric="delta")
     by_metric = {
         "delta": of_delta.broadcast_like(size),
-        "phi": of_phi + 2 * np.sqrt(of_phi * response.sel(metric="phi")),
+        "phi": of_phi
+        + 2 * np.sqrt(of_phi * response.sel(metric="phi"))
+        + np.finfo(response.dtype).eps * size**2,
     }
     relative = (of_delta / size.where(size > 0)).clip(max=2).fillna(0)
     parts = [by_metric.get(str(name), relative) for name in dataset.metric.values]
-    joined = xr.concat([part.drop_vars("metric", errors="ignore") for part in parts], dataset.metric)
+    joined = xr.concat(
+        [part.drop_vars("metric", errors="ignore") for part in parts], dataset.metric
+    )
     return joined.transpose(*response.dims)
 
 

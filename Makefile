@@ -1,0 +1,48 @@
+# Every target sets up .venv if it is missing or older than the lock.
+PYTHON ?= python3.11
+PIP_FLAGS ?=
+BIN := .venv/bin
+
+MODEL ?= smollm2-135m
+T0 ?= 64
+BATCH ?= 8
+EPSILONS ?= 3e-4,1e-3,3e-3,0.01,0.03,0.05,0.1,0.2,0.3
+EPSILON0 ?= 0.05
+SEED ?= 0
+DEVICE ?= auto
+OUT ?= runs/figures
+
+.PHONY: book figures test verify lint clean
+.DEFAULT_GOAL := book
+
+.venv/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	touch $@
+
+verify: .venv/.installed
+	$(BIN)/universal-response verify
+
+book: verify
+	$(BIN)/jupyter-book build . -W -n --keep-going
+	@echo "The book: file://$(CURDIR)/_build/html/index.html"
+
+figures: .venv/.installed
+	$(BIN)/universal-response figures --model "$(MODEL)" --t0 "$(T0)" --batch "$(BATCH)" \
+	  --epsilons "$(EPSILONS)" --epsilon0 "$(EPSILON0)" --seed "$(SEED)" --device "$(DEVICE)" \
+	  --out "$(OUT)"
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest tests
+	$(BIN)/pytest --nbval --nbval-sanitize-with tests/nbval.cfg notebooks
+	$(BIN)/jupyter-book build . -W -n --keep-going
+	@echo "The book: file://$(CURDIR)/_build/html/index.html"
+
+clean:
+	rm -rf _build runs

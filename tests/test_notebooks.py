@@ -1,0 +1,131 @@
+"""Notebooks: in the book, parameterised, without functions, executed; papermill changes them."""
+
+import ast
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from tiny_models import tiny_model
+from universal_response import cli, load_results
+from universal_response.notebooks import parameters_of, run_notebook
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PROSE = sorted((ROOT / "book").glob("*.md"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return request.param
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_every_page_is_in_the_table_of_contents_and_the_other_way_round():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    listed = {toc["root"]} | {page["file"] for part in toc["parts"] for page in part["chapters"]}
+    on_disk = {str(path.relative_to(ROOT).with_suffix("")) for path in NOTEBOOKS + PROSE}
+    assert listed == on_disk
+
+
+def test_no_functions_are_defined(notebook):
+    for cell in code_cells(notebook):
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+        assert not any(isinstance(node, kinds) for node in ast.walk(ast.parse(cell.source)))
+
+
+def test_every_parameter_has_a_comment(notebook):
+    found = parameters_of(notebook)
+    assert found
+    assert all(found.values())
+
+
+def test_outputs_are_stored_and_without_errors(notebook):
+    for cell in code_cells(notebook):
+        assert cell.execution_count is not None
+        assert not any(output.output_type == "error" for output in cell.outputs)
+        assert not any(output.get("name") == "stderr" for output in cell.outputs)
+
+
+def test_figures_have_alt_text_caption_and_name(notebook):
+    drawn = [cell for cell in code_cells(notebook) if "plt.show()" in cell.source]
+    assert len(drawn) == notebook.stem.startswith("fig")
+    for cell in drawn:
+        look = cell.metadata["mystnb"]
+        assert len(look["image"]["alt"]) > 50
+        assert look["figure"]["caption"]
+        assert look["figure"]["name"]
+
+
+def test_unknown_parameter_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="parameter=epsilonn"):
+        run_notebook(NOTEBOOKS[0], tmp_path / "out.ipynb", {"epsilonn": 0.1})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_notebook_without_parameters_cell_is_refused(tmp_path):
+    path = tmp_path / "plain.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("t0 = 1")]), path)
+    with pytest.raises(ValueError, match="tagged `parameters`"):
+        run_notebook(path, tmp_path / "out.ipynb", {"t0": 2})
+
+
+def test_failing_notebook_leaves_nothing_behind(tmp_path):
+    with pytest.raises(ValueError, match="t0"):
+        run_notebook(NOTEBOOKS[0], tmp_path / "out.ipynb", {"t0": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory):
+    """A tiny model as a user's folder of safetensors."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_model("llama").original_model.save_pretrained(folder)
+    return folder
+
+
+def printed(path):
+    return [output.text for cell in code_cells(path) for output in cell.outputs if "text" in output]
+
+
+@pytest.mark.slow
+def test_parameters_change_a_figure_and_repeating_them_does_not(tiny_folder, tmp_path):
+    fig2 = ROOT / "notebooks" / "fig2.ipynb"
+    base = {"model": str(tiny_folder), "t0": 6, "batch": 2, "seed": 0, "epsilons": [0.01, 0.05]}
+    told = {}
+    for name, change in {"same": {}, "again": {}, "seed": {"seed": 1}, "t0": {"t0": 7}}.items():
+        folder = tmp_path / name
+        values = base | change | {"results": str(folder), "output": str(folder)}
+        told[name] = printed(run_notebook(fig2, folder / "fig2.ipynb", values))
+        assert (folder / "fig2.svg").stat().st_size > 10_000
+    assert told["same"] == told["again"]
+    first, second = (
+        load_results(next((tmp_path / name).glob("*.nc"))) for name in ("same", "again")
+    )
+    assert first.response.identical(second.response)
+    pictures = {name: (tmp_path / name / "fig2.png").read_bytes() for name in told}
+    assert pictures["same"] == pictures["again"]
+    assert pictures["same"] != pictures["seed"]
+    assert pictures["same"] != pictures["t0"]
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_all_figures_from_a_fresh_measurement_of_a_real_model(tmp_path):
+    cli.figures(
+        out=tmp_path, model="smollm2-135m", t0=8, batch=2, epsilons="0.01 0.03 0.05", epsilon0=0.05,
+        seed=3, device="cpu", dtype="float32", parameter=["source=2"],
+    )  # fmt: skip
+    (data,) = tmp_path.glob("*.nc")
+    assert load_results(data).attrs["seed"] == 3
+    for notebook in NOTEBOOKS:
+        assert (tmp_path / notebook.name).exists()
+        if notebook.stem.startswith("fig"):
+            for suffix in ("png", "svg"):
+                assert (tmp_path / f"{notebook.stem}.{suffix}").stat().st_size > 10_000
+    assert "SmolLM2-135M" in (tmp_path / "table1.csv").read_text()
+    assert json.loads((tmp_path / "fig5.ipynb").read_text())["nbformat"] == 4

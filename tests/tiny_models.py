@@ -1,0 +1,79 @@
+"""Random-weight models of every architecture family the method is used on, built in memory."""
+
+import torch
+import transformers
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+
+VOCABULARY = 101
+LAYERS = 3
+CONTEXT = 64
+
+_NO_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+_GROUPED = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": CONTEXT,
+} | _NO_TOKENS
+# A window shorter than the sequences: a cache that forgets what stands left of it would show.
+_GEMMA = _GROUPED | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 5}
+_LAYER_TYPES = ["sliding_attention", "full_attention", "sliding_attention"]
+
+
+def _gpt2() -> transformers.PretrainedConfig:
+    return transformers.GPT2Config(
+        vocab_size=VOCABULARY,
+        n_embd=32,
+        n_layer=LAYERS,
+        n_head=4,
+        n_positions=CONTEXT,
+        **_NO_TOKENS,
+    )
+
+
+def _gpt_neox() -> transformers.PretrainedConfig:
+    return transformers.GPTNeoXConfig(
+        **{name: value for name, value in _GROUPED.items() if name != "num_key_value_heads"},
+        use_parallel_residual=True,
+    )
+
+
+_CONFIGS = {
+    "gpt2": _gpt2,
+    "llama": lambda: transformers.LlamaConfig(**_GROUPED),
+    "gemma2": lambda: transformers.Gemma2Config(**_GEMMA, layer_types=_LAYER_TYPES),
+    "gemma3": lambda: transformers.Gemma3TextConfig(**_GEMMA, layer_types=_LAYER_TYPES),
+    "qwen2": lambda: transformers.Qwen2Config(**_GROUPED),
+    "gpt_neox": _gpt_neox,
+}
+ARCHITECTURES = tuple(_CONFIGS)
+
+
+def tiny_hf_model(architecture: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    """The Hugging Face model, with weights large enough that the response is not trivial."""
+    config = _CONFIGS[architecture]()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim > 1:
+                    parameter *= 5
+                else:
+                    parameter += 0.1 * torch.randn_like(parameter)
+    return model.to(dtype).eval().requires_grad_(False)
+
+
+def tiny_model(architecture: str, dtype: torch.dtype = torch.float32) -> TransformerBridge:
+    """The same as a bridge, with no tokenizer."""
+    model = tiny_hf_model(architecture, dtype)
+    return build_bridge_from_module(model, type(model).__name__, hf_config=model.config).eval()
+
+
+def random_tokens(sequences: int, t: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(VOCABULARY, (sequences, t), generator=generator)
