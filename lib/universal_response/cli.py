@@ -66,9 +66,7 @@ def verify(
     Exit code 1 if a number differs by more than 1e-3 relative plus three times the measured noise.
     A file whose weights cannot be had is reported as skipped.
     """
-    found = files or sorted((ROOT / "results").glob("*.nc"))
-    if not found:
-        raise ValueError(f"files: no results in {ROOT / 'results'}; measure some first")
+    found = files or _shipped("results", "*.nc")
     failed = [path for path in found if not _verify_one(path)]
     if failed:
         typer.echo(f"verification FAILED: {', '.join(path.name for path in failed)}", err=True)
@@ -97,7 +95,7 @@ def figures(
     folder = Path(model).expanduser()
     model = str(folder.resolve()) if folder.is_dir() else model
     extra = _extra_parameters(parameter or [])
-    found = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    found = _shipped("notebooks", "*.ipynb")
     known = {notebook: notebooks.parameters_of(notebook) for notebook in found}
     unknown = [name for name in extra if not any(name in names for names in known.values())]
     if unknown:
@@ -153,6 +151,13 @@ def main() -> None:
             raise
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+
+
+def _shipped(folder: str, pattern: str) -> list[Path]:
+    found = sorted((ROOT / folder).glob(pattern))
+    if not found:
+        raise ValueError(f"{folder}: none in {ROOT / folder}; run from a checkout of the project")
+    return found
 
 
 def _one_line(message: Warning | str, *args: object, **kwargs: object) -> None:

