@@ -10,6 +10,7 @@ EPSILONS ?= 3e-4,1e-3,3e-3,0.01,0.03,0.05,0.1,0.2,0.3
 EPSILON0 ?= 0.05
 SEED ?= 0
 DEVICE ?= auto
+CHUNK ?=
 OUT ?= runs/figures
 
 .PHONY: book figures test verify lint clean
@@ -31,7 +32,7 @@ book: verify
 figures: .venv/.installed
 	$(BIN)/universal-response figures --model "$(MODEL)" --t0 "$(T0)" --batch "$(BATCH)" \
 	  --epsilons "$(EPSILONS)" --epsilon0 "$(EPSILON0)" --seed "$(SEED)" --device "$(DEVICE)" \
-	  --out "$(OUT)"
+	  $(if $(CHUNK),--sequences-per-chunk $(CHUNK)) --out "$(OUT)"
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -26,6 +26,8 @@ def run(monkeypatch, capsys, *arguments):
         (["--epsilons", "small"], "epsilons"),
         (["--epsilon0", "0.04"], "epsilon0"),
         (["--t0", "1"], "t0"),
+        (["--t0", "many"], "Invalid value for '--t0'"),
+        (["--sequences-per-chunk", "0"], "sequences_per_chunk"),
         (["--t0", "100000"], "t0"),
         (["--batch", "0"], "batch"),
         (["--seed", "-1"], "seed"),
@@ -56,6 +58,25 @@ def test_figures_refuses_an_unknown_notebook_parameter(monkeypatch, capsys, tmp_
     assert code == 2
     assert err.startswith("error: parameter=epsilonn")
     assert not (tmp_path / "o").exists()
+
+
+def test_figures_refuses_to_set_an_option_behind_its_back(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(measurement, "measure", pytest.fail)
+    code, _, err = run(monkeypatch, capsys, "figures", "--out", tmp_path / "o", "-p", "seed=5")
+    assert code == 2
+    assert err.startswith("error: parameter=seed")
+
+
+def test_output_that_cannot_be_written_is_found_before_measuring(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(measurement, "measure", pytest.fail)
+    (tmp_path / "file").write_text("in the way")
+    for arguments in (
+        ["measure", tmp_path / "file" / "a.nc"],
+        ["figures", "--out", tmp_path / "file"],
+    ):
+        code, _, err = run(monkeypatch, capsys, *arguments)
+        assert code == 2
+        assert err.startswith("error: out=")
 
 
 def test_models_lists_every_registered_model(monkeypatch, capsys):
@@ -94,9 +115,10 @@ def test_verify_fails_on_a_tampered_file(monkeypatch, capsys, shipped):
     dataset.response[0, 1, -1, 3] *= 1.01
     shipped.unlink()
     dataset.to_netcdf(shipped, engine="h5netcdf")
-    code, _, err = run(monkeypatch, capsys, "verify", shipped)
-    assert code == 2
-    assert "digest" in err
+    code, out, err = run(monkeypatch, capsys, "verify", shipped)
+    assert code == 1
+    assert "digest" in out
+    assert "FAILED" in err
 
 
 def test_verify_says_that_it_was_skipped_without_weights(monkeypatch, capsys, shipped):

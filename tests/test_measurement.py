@@ -291,7 +291,7 @@ def test_chunks_are_as_large_as_asked(gpt2, monkeypatch):
 def test_a_name_is_loaded_as_the_settings_say(gpt2, monkeypatch):
     asked = []
 
-    def load(name, device, dtype, tokenizer):
+    def load(name, device, dtype, tokenizer, progress):
         asked.append((name, device, dtype, tokenizer))
         return gpt2
 

@@ -95,11 +95,18 @@ def printed(path):
 @pytest.mark.slow
 def test_parameters_change_a_figure_and_repeating_them_does_not(tiny_folder, tmp_path):
     fig2 = ROOT / "notebooks" / "fig2.ipynb"
-    base = {"model": str(tiny_folder), "t0": 6, "batch": 2, "seed": 0, "epsilons": [0.01, 0.05]}
+    base = {
+        "model": str(tiny_folder),
+        "results": "nowhere",
+        "t0": 6,
+        "batch": 2,
+        "seed": 0,
+        "epsilons": [0.01, 0.05],
+    }
     told = {}
     for name, change in {"same": {}, "again": {}, "seed": {"seed": 1}, "t0": {"t0": 7}}.items():
         folder = tmp_path / name
-        values = base | change | {"results": str(folder), "output": str(folder)}
+        values = base | change | {"runs": str(folder), "output": str(folder)}
         told[name] = printed(run_notebook(fig2, folder / "fig2.ipynb", values))
         assert (folder / "fig2.svg").stat().st_size > 10_000
     assert told["same"] == told["again"]

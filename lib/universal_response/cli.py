@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from tqdm import tqdm
 
@@ -31,6 +32,10 @@ Epsilon0 = Annotated[float, typer.Option(help="reference strength; one of the ep
 Seed = Annotated[int, typer.Option(help="of the random tokens")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")]
 Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16")]
+Chunk = Annotated[
+    int | None,
+    typer.Option(help="sequences measured at a time; chosen from their memory if absent"),
+]
 
 DEFAULT = measurement.Settings()
 DEFAULT_EPSILONS = ",".join(f"{epsilon:g}" for epsilon in DEFAULT.epsilons)
@@ -47,9 +52,11 @@ def measure(
     seed: Seed = DEFAULT.seed,
     device: Device = DEFAULT.device,
     dtype: Dtype = DEFAULT.dtype,
+    sequences_per_chunk: Chunk = None,
 ) -> None:
     """Measure a model and write the results to one file."""
-    settings = _settings(t0, batch, epsilons, epsilon0, seed, device, dtype)
+    settings = _settings(t0, batch, epsilons, epsilon0, seed, device, dtype, sequences_per_chunk)
+    _check_writable(out.parent)
     dataset = measurement.measure(model, settings, progress=True)
     measurement.save_results(dataset, out)
     typer.echo(f"{out}: {model}, {batch} sequences, {dataset.attrs['wall_time_s']} s")
@@ -84,14 +91,16 @@ def figures(
     seed: Seed = DEFAULT.seed,
     device: Device = DEFAULT.device,
     dtype: Dtype = DEFAULT.dtype,
+    sequences_per_chunk: Chunk = None,
     parameter: Annotated[
         list[str] | None,
         typer.Option("--parameter", "-p", help="further notebook parameter, name=value"),
     ] = None,
 ) -> None:
     """Measure a model afresh and regenerate every figure notebook with it."""
-    settings = _settings(t0, batch, epsilons, epsilon0, seed, device, dtype)
+    settings = _settings(t0, batch, epsilons, epsilon0, seed, device, dtype, sequences_per_chunk)
     out = out.resolve()
+    _check_writable(out)
     folder = Path(model).expanduser()
     model = str(folder.resolve()) if folder.is_dir() else model
     extra = _extra_parameters(parameter or [])
@@ -103,8 +112,6 @@ def figures(
         raise ValueError(
             f"parameter={unknown[0]}: no notebook has it; choose from {', '.join(names)}"
         )
-    dataset = measurement.measure(model, settings, progress=True)
-    measurement.save_results(dataset, out / measurement.results_name(model, settings))
     values = {
         "model": model,
         "models": [model],
@@ -118,8 +125,17 @@ def figures(
         "device": device,
         "dtype": dtype,
         "results": str(out),
+        "runs": str(out),
         "output": str(out),
-    } | extra
+    }
+    taken = [name for name in extra if name in values]
+    if taken:
+        raise ValueError(
+            f"parameter={taken[0]}: set by this command; use its own option, see --help"
+        )
+    dataset = measurement.measure(model, settings, progress=True)
+    measurement.save_results(dataset, out / measurement.results_name(model, settings))
+    values |= extra
     for notebook in tqdm(found, desc="notebooks"):
         wanted = {name: value for name, value in values.items() if name in known[notebook]}
         notebooks.run_notebook(notebook, out / notebook.name, wanted)
@@ -145,12 +161,16 @@ def main() -> None:
     """
     warnings.showwarning = _one_line
     try:
-        app()
-    except (ValueError, OSError) as error:
+        code = app(standalone_mode=False)
+    except (ValueError, OSError, typer.TyperException, torch.OutOfMemoryError) as error:
         if os.environ.get("UNIVERSAL_RESPONSE_TRACEBACK"):
             raise
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {_said(error)}", err=True)
         sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("error: interrupted; nothing was written", err=True)
+        sys.exit(130)
+    sys.exit(code or 0)
 
 
 def _shipped(folder: str, pattern: str) -> list[Path]:
@@ -160,12 +180,34 @@ def _shipped(folder: str, pattern: str) -> list[Path]:
     return found
 
 
+def _said(error: Exception) -> str:
+    if isinstance(error, typer.TyperException):
+        return " ".join(error.format_message().split())
+    if isinstance(error, torch.OutOfMemoryError):
+        return "memory: the device has too little; use --sequences-per-chunk 1 or fewer epsilons"
+    return str(error)
+
+
 def _one_line(message: Warning | str, *args: object, **kwargs: object) -> None:
     typer.echo(f"warning: {message}", err=True)
 
 
+def _check_writable(folder: Path) -> None:
+    """Find out before hours of measurement, and without making the folder yet."""
+    there = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"out={folder}: {there} is no folder one can write to; choose another")
+
+
 def _settings(
-    t0: int, batch: int, epsilons: str, epsilon0: float, seed: int, device: str, dtype: str
+    t0: int,
+    batch: int,
+    epsilons: str,
+    epsilon0: float,
+    seed: int,
+    device: str,
+    dtype: str,
+    sequences_per_chunk: int | None,
 ) -> measurement.Settings:
     try:
         strengths = tuple(float(part) for part in epsilons.replace(",", " ").split())
@@ -182,6 +224,7 @@ def _settings(
         seed=seed,
         device=device,
         dtype=dtype,
+        sequences_per_chunk=sequences_per_chunk,
     )
 
 
@@ -203,12 +246,14 @@ def _number_or_text(text: str) -> object:
 
 
 def _verify_one(path: Path) -> bool:
-    dataset = measurement.load_results(path)
     try:
-        outcome = measurement.verify(dataset, progress=True)
+        outcome = measurement.verify(measurement.load_results(path), progress=True)
     except models.WeightsUnavailable as error:
         typer.echo(f"{path.name}: verification skipped, {error}")
         return True
+    except (ValueError, FileNotFoundError) as error:
+        typer.echo(f"{path.name}: DIFFERS; {error}")
+        return False
     where = ", ".join(f"{name} {value}" for name, value in outcome.where.items())
     typer.echo(
         f"{path.name}: {'agrees' if outcome.agrees else 'DIFFERS'}; {outcome.compared} numbers, "

@@ -20,7 +20,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import NullFormatter
 
-from universal_response import models, response
+from universal_response import measurement, models, response
 
 # Okabe and Ito's colour-blind-safe palette; green and blue as the caption of Fig. 3 has them.
 ATTENTION, MLP, BLOCK = "#009E73", "#0072B2", "#999999"
@@ -182,8 +182,8 @@ def fig5(datasets: Mapping[str, xr.Dataset | None], epsilon0: float = 0.03) -> F
             if dataset is None:
                 _slot(top, bottom, name)
                 continue
-            last = response.last(dataset)
-            top.set_title(f"{models.title(name)} ($2L={last}$)")
+            layers = measurement.architecture_of(dataset)["layers"]
+            top.set_title(f"{models.title(name)} ($L={layers}$)")
             ratio_panel(top, dataset, "delta", epsilon0)
             top.axvline(epsilon0, color=GREY, linewidth=0.8)
             deviation_inset(top, dataset, "delta", epsilon0)
@@ -254,14 +254,16 @@ def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -
     points = response.ratios(dataset, metric, epsilon0)
     chi = response.scaling_function(dataset, metric, epsilon0)
     theory = response.theory(metric, dataset.epsilon, epsilon0)
-    axes.plot(dataset.epsilon, theory, color=GREY, linestyle="--", zorder=1, label="theory")
+    axes.plot(
+        dataset.epsilon.values, theory.values, color=GREY, linestyle="--", zorder=1, label="theory"
+    )
     for delta_j in dataset.delta_j.values:
         axes.plot(
             dataset.epsilon, points.sel(delta_j=delta_j), linestyle="none", marker=".",
             markersize=2, alpha=0.35, color=CATEGORIES[5], zorder=2, rasterized=True,
         )  # fmt: skip
     axes.errorbar(
-        dataset.epsilon, chi["mean"], yerr=chi["spread"], fmt="o", markersize=3.5, capsize=1.5,
+        dataset.epsilon.values, chi["mean"].values, yerr=chi["spread"].values, fmt="o", markersize=3.5, capsize=1.5,
         color=CATEGORIES[0], elinewidth=0.8, zorder=3, label=r"mean over $\Delta j$",
     )  # fmt: skip
     axes.set_xscale("log")
@@ -281,7 +283,7 @@ def deviation_inset(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: floa
     inset = axes.inset_axes((0.2, 0.66, 0.44, 0.32))
     inset.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
     inset.errorbar(
-        dataset.epsilon, deviation["mean"], yerr=deviation["spread"], fmt="o-", markersize=2,
+        dataset.epsilon.values, deviation["mean"].values, yerr=deviation["spread"].values, fmt="o-", markersize=2,
         linewidth=0.8, elinewidth=0.6, color=ACCENT,
     )  # fmt: skip
     inset.axvline(epsilon0, color=GREY, linewidth=0.6)
@@ -527,7 +529,7 @@ def _slot(top: Axes, bottom: Axes, name: str) -> None:
         ha="center", va="center", color=GREY,
     )  # fmt: skip
     bottom.text(
-        0.5, 0.5, f"to fill it:\n\nmake figures\nMODEL={name}", transform=bottom.transAxes,
+        0.5, 0.5, f"to measure it:\n\nmake figures\nMODEL={name}", transform=bottom.transAxes,
         ha="center", va="center", color=GREY, family="monospace", fontsize=8,
     )  # fmt: skip
 
@@ -541,7 +543,7 @@ def _band(
     low, high = (curve - error).values, (curve + error).values
     axes.fill_between(
         x,
-        np.where(low > 0, low, np.minimum(curve.values, low)),
+        low,
         high,
         color=colour,
         alpha=0.25,

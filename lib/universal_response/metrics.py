@@ -16,8 +16,11 @@ ResponseMatrix = Float[Tensor, "position epsilon sequence source target"]
 
 
 def delta(products: InnerProducts) -> ResponseMatrix:
-    """C_delta = |D_j| / |x_j|, the relative length of the response (Fig. 2a). Grows as epsilon."""
-    return (products.response_response / _state_state(products)).sqrt()
+    """C_delta = |D_j| / |x_j|, the relative length of the response (Fig. 2a). Grows as epsilon.
+
+    0 where x vanishes.
+    """
+    return _ratio(products.response_response, _state_state(products)).sqrt()
 
 
 def phi(products: InnerProducts) -> ResponseMatrix:
@@ -27,7 +30,7 @@ def phi(products: InnerProducts) -> ResponseMatrix:
     1 - x'.x / |x'||x| loses every digit below epsilon ~ 1e-3 in float32. 0 where x' vanishes.
     """
     length = _state_state(products).sqrt()
-    parallel = products.response_state / length
+    parallel = _ratio(products.response_state, length)
     perpendicular = (products.response_response - parallel**2).clamp(min=0).sqrt()
     angle = torch.atan2(perpendicular, length + parallel)
     return 2 * torch.sin(angle / 2) ** 2
@@ -68,5 +71,9 @@ def _at_source(squared: Tensor) -> Tensor:
 def _cosine(inner: Tensor, squared: Tensor, other_squared: Tensor) -> Tensor:
     """Cosine from an inner product and two squared lengths; 0 where a vector vanishes."""
     lengths = squared.sqrt() * other_squared.sqrt()
-    cosine = inner / torch.where(lengths > 0, lengths, torch.ones_like(lengths))
-    return cosine.clamp(-1, 1)
+    return _ratio(inner, lengths).clamp(-1, 1)
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Quotient, 0 where the denominator vanishes (a padded row of the embedding is all zeros)."""
+    return numerator / torch.where(denominator > 0, denominator, torch.inf)

