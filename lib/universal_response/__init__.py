@@ -1,5 +1,12 @@
 """Universal response of language models to weak single-token perturbations (arXiv 2411.07071)."""
 
+import warnings
+
+with warnings.catch_warnings():
+    # In a notebook without ipywidgets tqdm says so; this library shows no bars in notebooks.
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    import tqdm.auto  # noqa: F401 (first import, before transformers does it)
+
 from universal_response import figures, metrics, response
 from universal_response.measurement import (
     Settings,

@@ -263,7 +263,8 @@ def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -
             markersize=2, alpha=0.35, color=CATEGORIES[5], zorder=2, rasterized=True,
         )  # fmt: skip
     axes.errorbar(
-        dataset.epsilon.values, chi["mean"].values, yerr=chi["spread"].values, fmt="o", markersize=3.5, capsize=1.5,
+        dataset.epsilon.values, chi["mean"].values, yerr=chi["spread"].values,
+        fmt="o", markersize=3.5, capsize=1.5,
         color=CATEGORIES[0], elinewidth=0.8, zorder=3, label=r"mean over $\Delta j$",
     )  # fmt: skip
     axes.set_xscale("log")
@@ -283,7 +284,8 @@ def deviation_inset(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: floa
     inset = axes.inset_axes((0.2, 0.66, 0.44, 0.32))
     inset.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
     inset.errorbar(
-        dataset.epsilon.values, deviation["mean"].values, yerr=deviation["spread"].values, fmt="o-", markersize=2,
+        dataset.epsilon.values, deviation["mean"].values, yerr=deviation["spread"].values,
+        fmt="o-", markersize=2,
         linewidth=0.8, elinewidth=0.6, color=ACCENT,
     )  # fmt: skip
     inset.axvline(epsilon0, color=GREY, linewidth=0.6)
