@@ -7,7 +7,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from universal_response import figures, load_results
+from tiny_models import tiny_model
+from universal_response import Settings, figures, load_results, measure
 
 RESULTS = Path(__file__).parents[1] / "results"
 METRICS = ("delta", "phi", "theta_source")
@@ -238,3 +239,16 @@ def test_save_writes_png_and_svg(dataset, tmp_path):
     paths = figures.save(figures.fig4(dataset), tmp_path / "new", "fig4")
     assert [path.name for path in paths] == ["fig4.png", "fig4.svg"]
     assert all(path.stat().st_size > 10_000 for path in paths)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2"])
+@pytest.mark.parametrize(
+    ("t0", "batch", "epsilons"), [(2, 1, (0.05,)), (6, 2, (0.01, 0.05)), (12, 2, (0.05, 1.0))]
+)
+def test_every_figure_draws_for_small_and_odd_measurements(architecture, t0, batch, epsilons):
+    measured = measure(tiny_model(architecture), Settings(t0=t0, batch=batch, epsilons=epsilons))
+    for draw in (figures.fig1, figures.fig2, figures.fig3, figures.fig4):
+        draw(measured).canvas.draw()
+    figures.fig5({"unknown": measured, "gpt2-xl": None}, 0.05).canvas.draw()
+    plt.close("all")

@@ -38,7 +38,7 @@ SYMBOL = {
 }
 
 STYLE: dict[Any, Any] = {
-    "figure.dpi": 110,
+    "figure.dpi": 150,
     "savefig.dpi": 200,
     "font.size": 9,
     "axes.titlesize": 9,
@@ -94,7 +94,7 @@ def fig1(dataset: xr.Dataset, source: int | None = None) -> Figure:
     if not 0 <= source < t0:
         raise ValueError(f"source={source}: outside the first block; use 0 <= source < {t0}")
     with style():
-        figure = plt.figure(figsize=(9, 6.4), layout="constrained")
+        figure = plt.figure(figsize=(8.6, 6.3), layout="constrained")
         rows = figure.add_gridspec(3, 3, height_ratios=(0.75, 1.55, 1.7))
         _sequence_strip(figure.add_subplot(rows[0, :]), dataset, source)
         _residual_stream_sketch(figure.add_subplot(rows[1, :2]))
@@ -117,7 +117,7 @@ def fig2(dataset: xr.Dataset, metrics: Sequence[str] = ("delta", "phi")) -> Figu
     """Fig. 2 (a-f): response matrices, collapse of the response functions, scaling function."""
     epsilon0 = float(dataset.attrs["epsilon0"])
     with style():
-        figure, grid = plt.subplots(2, 3, figsize=(9.6, 5.9), layout="constrained")
+        figure, grid = plt.subplots(2, 3, figsize=(8.8, 5.6), layout="constrained")
         for row, metric in enumerate(metrics):
             image = matrix_panel(grid[row, 0], dataset, metric)
             figure.colorbar(image, ax=grid[row, 0], shrink=0.85, label=f"${_c(metric)}$")
@@ -131,7 +131,7 @@ def fig2(dataset: xr.Dataset, metrics: Sequence[str] = ("delta", "phi")) -> Figu
 def fig3(dataset: xr.Dataset, metrics: Sequence[str] = ("delta", "phi", THETA)) -> Figure:
     """Fig. 3 (a-f): the response at dj = T0 - 1 along the residual stream, and its increments."""
     with style():
-        figure, grid = plt.subplots(2, 3, figsize=(9.6, 5.6), layout="constrained")
+        figure, grid = plt.subplots(2, 3, figsize=(8.8, 5.4), layout="constrained")
         for column, metric in enumerate(metrics):
             layers_panel(grid[0, column], dataset, metric)
             increments_panel(grid[1, column], dataset, metric)
@@ -147,7 +147,7 @@ def fig4(dataset: xr.Dataset, metrics: Sequence[str] = ("delta", "phi", THETA)) 
     epsilon0 = float(dataset.attrs["epsilon0"])
     onset = response.induction_onset(dataset, epsilon0)
     with style():
-        figure, grid = plt.subplots(2, 3, figsize=(9.6, 6.2), layout="constrained")
+        figure, grid = plt.subplots(2, 3, figsize=(8.8, 5.9), layout="constrained")
         for column, metric in enumerate(metrics):
             image = layer_map_panel(grid[0, column], dataset, metric, epsilon0)
             label = f"${_bar(metric)}$" + ("" if _is_cosine(metric) else " / row maximum")
@@ -175,7 +175,7 @@ def fig5(datasets: Mapping[str, xr.Dataset | None], epsilon0: float = 0.03) -> F
     n = len(datasets)
     with style():
         figure, grid = plt.subplots(
-            2, n, figsize=(3.2 * n, 5.9), layout="constrained", squeeze=False
+            2, n, figsize=(2.95 * n, 5.5), layout="constrained", squeeze=False
         )
         for column, (name, dataset) in enumerate(datasets.items()):
             top, bottom = grid[:, column]
