@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from tiny_models import tiny_model
+from tiny_models import tiny_hf_model
 from universal_response import cli, load_results
 from universal_response.notebooks import parameters_of, run_notebook
 
@@ -84,7 +84,7 @@ def test_failing_notebook_leaves_nothing_behind(tmp_path):
 def tiny_folder(tmp_path_factory):
     """A tiny model as a user's folder of safetensors."""
     folder = tmp_path_factory.mktemp("tiny")
-    tiny_model("llama").original_model.save_pretrained(folder)
+    tiny_hf_model("llama").save_pretrained(folder)
     return folder
 
 

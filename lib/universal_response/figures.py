@@ -281,7 +281,7 @@ def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -
 def deviation_inset(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -> None:
     """Relative deviation from the scaling function, averaged over dj (insets of Fig. 5a-c)."""
     deviation = response.relative_deviation(dataset, metric, epsilon0)
-    inset = axes.inset_axes((0.2, 0.66, 0.44, 0.32))
+    inset = axes.inset_axes((0.25, 0.66, 0.42, 0.32))
     inset.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
     inset.errorbar(
         dataset.epsilon.values, deviation["mean"].values, yerr=deviation["spread"].values,
@@ -525,9 +525,9 @@ def _slot(top: Axes, bottom: Axes, name: str) -> None:
             spine.set_visible(True)
             spine.set_linestyle((0, (4, 4)))
             spine.set_color(GREY)
-    top.set_title(f"{models.title(name)}: not measured yet")
+    top.set_title(models.title(name))
     top.text(
-        0.5, 0.5, f"slot for\n{models.title(name)}\n\nno weights at hand", transform=top.transAxes,
+        0.5, 0.5, f"slot for\n{models.title(name)}\n\nnot measured yet", transform=top.transAxes,
         ha="center", va="center", color=GREY,
     )  # fmt: skip
     bottom.text(
