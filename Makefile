@@ -26,7 +26,7 @@ verify: .venv/.installed
 	$(BIN)/universal-response verify
 
 book: verify
-	$(BIN)/jupyter-book build . -W -n --keep-going
+	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "The book: file://$(CURDIR)/_build/html/index.html"
 
 figures: .venv/.installed
@@ -42,7 +42,7 @@ lint: .venv/.installed
 test: lint
 	$(BIN)/pytest tests
 	$(BIN)/pytest --nbval --nbval-sanitize-with tests/nbval.cfg notebooks
-	$(BIN)/jupyter-book build . -W -n --keep-going
+	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "The book: file://$(CURDIR)/_build/html/index.html"
 
 clean:

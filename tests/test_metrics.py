@@ -132,3 +132,11 @@ def test_phi_keeps_its_digits_in_single_precision(epsilon):
         x = streams.clean.float()[:, None, :, None].expand_as(streams.perturbed)
         naive = 1 - plain.cosine(streams.perturbed.float(), x)[..., *upper]
         assert (naive / expected - 1).abs().max() > 0.5
+
+
+def test_vanishing_state_gives_zero_and_not_nan():
+    """A padded row of the embedding is all zeros, and so is its perturbation."""
+    zeros = torch.zeros(1, 1, 1, 2, 2)
+    products = InnerProducts(torch.zeros(1, 1, 2), zeros, zeros, zeros, zeros)
+    for metric in METRICS.values():
+        assert (metric(products) == 0).all()

