@@ -31,7 +31,7 @@ from universal_response.models import (
     weights_sha256,
 )
 from universal_response.propagation import InnerProducts, inner_products, positions
-from universal_response.response import noise, response_function
+from universal_response.response import measured_floor, noise, response_function
 from universal_response.sequences import repeated_random_tokens
 
 SCHEMA_VERSION = 1
@@ -300,11 +300,10 @@ def verify(
     """
     settings = settings_of(dataset)
     shipped = dataset.witness
-    if "floor" not in dataset:
-        raise ValueError("floor: not in these results; measure with noise_floor=True")
+    floor = measured_floor(dataset)
     # A mean over few sources scatters about the floor of that distance, up to the largest floor.
-    scatter = dataset.floor.max("delta_j") / np.sqrt(shipped.sizes["delta_j"] - shipped.delta_j)
-    rounding = noise(dataset.assign(response=shipped, floor=dataset.floor + scatter))
+    scatter = floor.max("delta_j") / np.sqrt(shipped.sizes["delta_j"] - shipped.delta_j)
+    rounding = noise(dataset.assign(response=shipped, floor=floor + scatter))
     model = model or load_model(
         dataset.attrs["model"], dtype=settings.dtype, tokenizer=False, progress=progress
     )
@@ -319,13 +318,7 @@ def verify(
     )
     if not np.array_equal(tokens, dataset.tokens.values):
         raise ValueError(f"tokens: not those of seed={settings.seed}; the file was changed")
-    t = tokens.shape[1]
-    strengths = [*settings.epsilons, floor_epsilon(model.cfg.dtype)]
-    total = len(strengths) * t * (t + 1) // 2
-    with tqdm(total=total, unit="tok", unit_scale=True, disable=not progress) as bar:
-        products = inner_products(
-            torch.from_numpy(tokens[:1]), model, strengths, progress=bar.update
-        )
+    (products,) = _measured(model, tokens[:1], settings, progress)
     responses, _ = _reduce(products, 0)
     found = shipped.copy(data=responses[0][:, : len(settings.epsilons)])
     is_cosine = shipped.metric.str.startswith("theta")
@@ -377,25 +370,29 @@ def _answers(dataset: xr.Dataset, model: str, settings: Settings) -> bool:
 def _measure_sequences(
     model: TransformerBridge, tokens: np.ndarray, settings: Settings, progress: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Response functions (sequence, metric, epsilon, position, delta_j) and the mean matrix.
+    """Response functions (sequence, metric, epsilon, position, delta_j) and the mean matrix."""
+    reference = settings.epsilons.index(settings.epsilon0)
+    responses, matrices = [], []
+    for products in _measured(model, tokens, settings, progress):
+        functions, last = _reduce(products, reference)
+        responses.append(functions)
+        matrices.append(last)
+    return np.concatenate(responses), np.concatenate(matrices).mean(0)
 
-    The strength of the floor, where asked, comes last in `epsilon`.
-    """
+
+def _measured(
+    model: TransformerBridge, tokens: np.ndarray, settings: Settings, progress: bool
+) -> Iterator[InnerProducts]:
+    """Inner products chunk by chunk; the strength of the floor, where asked, comes last."""
     floor = [floor_epsilon(model.cfg.dtype)] if settings.noise_floor else []
     strengths = [*settings.epsilons, *floor]
-    reference = settings.epsilons.index(settings.epsilon0)
     t = tokens.shape[1]
-    responses, matrices = [], []
     total = len(tokens) * len(strengths) * t * (t + 1) // 2
     with tqdm(total=total, unit="tok", unit_scale=True, disable=not progress) as bar:
         for chunk in _chunks(model, tokens, len(strengths), settings.sequences_per_chunk):
-            products = inner_products(
+            yield inner_products(
                 torch.from_numpy(tokens[chunk]), model, strengths, progress=bar.update
             )
-            functions, last = _reduce(products, reference)
-            responses.append(functions)
-            matrices.append(last)
-    return np.concatenate(responses), np.concatenate(matrices).mean(0)
 
 
 def _reduce(products: InnerProducts, reference: int) -> tuple[np.ndarray, np.ndarray]:

@@ -149,6 +149,17 @@ def at_epsilon(array: xr.DataArray, epsilon: float) -> xr.DataArray:
     return array.isel(epsilon=int(found.argmax()))
 
 
+def measured_floor(dataset: xr.Dataset) -> xr.DataArray:
+    """The rounding error of the averages (metric, position, delta_j).
+
+    Raises:
+        ValueError: the results hold no floor.
+    """
+    if "floor" not in dataset:
+        raise ValueError("floor: not in these results; measure with noise_floor=True")
+    return dataset.floor
+
+
 def noise(dataset: xr.Dataset) -> xr.DataArray:
     """Rounding error of each response value, from the measured floor.
 
@@ -164,9 +175,8 @@ def noise(dataset: xr.Dataset) -> xr.DataArray:
     Raises:
         ValueError: the results hold no floor.
     """
-    if "floor" not in dataset:
-        raise ValueError("floor: not in these results; measure with noise_floor=True")
-    floor = np.maximum(dataset.floor, dataset.floor.median("delta_j"))
+    measured = measured_floor(dataset)
+    floor = measured.clip(min=measured.median("delta_j"))
     response = dataset.response
     of_delta, of_phi = floor.sel(metric="delta"), floor.sel(metric="phi")
     size = response.sel(metric="delta")
