@@ -57,8 +57,7 @@ def measure(
     """Measure a model and write the results to one file."""
     settings = _settings(t0, batch, epsilons, epsilon0, seed, device, dtype, sequences_per_chunk)
     _check_writable(out.parent)
-    dataset = measurement.measure(model, settings, progress=True)
-    measurement.save_results(dataset, out)
+    dataset = measurement.measure_into(out, model, settings, progress=True)
     typer.echo(f"{out}: {model}, {batch} sequences, {dataset.attrs['wall_time_s']} s")
 
 
@@ -133,8 +132,8 @@ def figures(
         raise ValueError(
             f"parameter={taken[0]}: set by this command; use its own option, see --help"
         )
-    dataset = measurement.measure(model, settings, progress=True)
-    measurement.save_results(dataset, out / measurement.results_name(model, settings))
+    path = out / measurement.results_name(model, settings)
+    measurement.measure_into(path, model, settings, progress=True)
     values |= extra
     for notebook in tqdm(found, desc="notebooks"):
         wanted = {name: value for name, value in values.items() if name in known[notebook]}

@@ -354,7 +354,7 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
     delta and phi: every row (fixed l) is divided by its maximum within the window.
     """
     t0 = int(dataset.attrs["t0"])
-    inside = dataset.response.sel(metric=metric, delta_j=response.window(dataset))
+    inside = dataset.response.sel(metric=metric, delta_j=response.window(int(dataset.attrs["t0"])))
     image = response.at_epsilon(inside, epsilon).transpose("position", "delta_j")
     if _is_cosine(metric):
         # The cosines of the first sublayers, where hardly anything responds, would set the scale.

@@ -1,15 +1,17 @@
-"""Settings -> xarray.Dataset: measure, save, load, verify, with provenance."""
+"""Settings -> xarray.Dataset: measure, resume, save, load, verify, with provenance."""
 
 import hashlib
 import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,7 +24,7 @@ import xarray as xr
 from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.metrics import METRICS
+from universal_response.metrics import LINEAR_METRICS, METRICS, ResponseMatrix
 from universal_response.models import (
     DTYPES,
     Provenance,
@@ -30,15 +32,26 @@ from universal_response.models import (
     load_model,
     weights_sha256,
 )
-from universal_response.propagation import InnerProducts, inner_products, positions
-from universal_response.response import measured_floor, noise, response_function
+from universal_response.propagation import (
+    InnerProducts,
+    inner_products,
+    linear_inner_products,
+    positions,
+)
+from universal_response.response import measured_floor, noise, response_function, window
 from universal_response.sequences import repeated_random_tokens
 
-SCHEMA_VERSION = 1
-DEFAULT_EPSILONS = (3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.05, 0.1, 0.2, 0.3)
+SCHEMA_VERSION = 2
+DEFAULT_EPSILONS = (3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5)
 
 # Inner products of one chunk of sequences, and the metrics made of them, stay below this.
 CHUNK_BYTES = {"cpu": 1 << 30, "cuda": 1 << 33}
+# No more than this is lost when a measurement is killed.
+SEQUENCES_PER_SHARD = 8
+
+# Leading bits kept of what is stored: a response to 8e-6 (rounding in the model is worse), what is
+# only compared or averaged again to 1e-4, an error to two digits.
+RESPONSE_BITS, SEQUENCE_BITS, ERROR_BITS = 16, 12, 8
 
 _PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "xarray", "universal-response")
 
@@ -57,13 +70,14 @@ class Settings:
         device: for the model, where `measure` loads it.
         sequences_per_chunk: sequences measured at a time; chosen from the memory they need if None.
         noise_floor: measure the rounding error as well (`floor_epsilon`).
+        linear: measure the exact limit epsilon -> 0 as well; costs about three strengths.
 
     Raises:
         ValueError: a setting is out of range.
     """
 
     t0: int = 64
-    batch: int = 8
+    batch: int = 32
     epsilons: tuple[float, ...] = DEFAULT_EPSILONS
     epsilon0: float = 0.05
     seed: int = 0
@@ -71,6 +85,7 @@ class Settings:
     device: str = "auto"
     sequences_per_chunk: int | None = None
     noise_floor: bool = True
+    linear: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "epsilons", tuple(float(epsilon) for epsilon in self.epsilons))
@@ -102,7 +117,10 @@ class Settings:
 
 
 def measure(
-    model: TransformerBridge | str, settings: Settings, progress: bool = False
+    model: TransformerBridge | str,
+    settings: Settings,
+    progress: bool = False,
+    shards: str | Path | None = None,
 ) -> xr.Dataset:
     """Measure the response of a model to weak single-token perturbations.
 
@@ -111,16 +129,19 @@ def measure(
             attributes of the result record), or what `load_model` takes.
         settings: what to measure.
         progress: show a progress bar, counted in tokens passed through the model.
+        shards: folder in which every finished part is kept at once. A measurement that was killed
+            goes on from there, and ends with the same bits as one that was not.
 
     Returns:
         Dataset in the schema of the book's page on data: `tokens`, `response`, `response_sem`,
-        `matrix`, `witness` and, if asked, `floor`, with provenance attributes. Numbers are float32
-        (float64 for a float64 model). `response_sem` is nan for a single sequence.
+        `matrix`, `witness`, `last_response`, `peak_response`, `window_response`, and if asked
+        `floor`, `linear`, `linear_sem`, `last_linear`, with provenance attributes. Numbers are
+        float32 rounded to the bits that carry information, or those of a float64 model as they are.
+        Standard errors are nan for a single sequence.
 
     Raises:
-        ValueError: 2 * t0 exceeds the model's context.
+        ValueError: 2 * t0 exceeds the model's context, or `shards` for a model of unknown weights.
     """
-    start = time.perf_counter()
     if isinstance(model, str):
         model = load_model(
             model, settings.device, settings.dtype, tokenizer=False, progress=progress
@@ -140,11 +161,9 @@ def measure(
     tokens = repeated_random_tokens(
         settings.t0, settings.batch, model.cfg.d_vocab, np.random.default_rng(settings.seed)
     )
-    responses, matrix = _measure_sequences(model, tokens, settings, progress)
-    dataset = _assemble(model, tokens, settings, responses, matrix)
-    dataset.attrs |= _attributes(model, settings)
-    dataset.attrs["wall_time_s"] = round(time.perf_counter() - start, 1)
-    return dataset
+    folder = Path(shards) if shards else None
+    parts = _measure_shards(model, tokens, settings, progress, folder)
+    return _assemble(model, tokens, settings, parts)
 
 
 def floor_epsilon(dtype: torch.dtype) -> float:
@@ -215,7 +234,8 @@ def results_for(
     """Results with exactly these settings: read from a file, or else measured and saved.
 
     Any file counts whose model, weights, T0, batch, strengths, reference strength, seed and dtype
-    are those asked for, with a floor if one is asked for. The device may differ.
+    are those asked for, with floor and linear limit if they are asked for. The device may differ.
+    A new measurement is that of `measure_into`.
 
     Args:
         model: what `load_model` takes.
@@ -229,15 +249,29 @@ def results_for(
         dataset = load_results(path)
         if _answers(dataset, model, settings):
             return dataset
-    dataset = measure(model, settings, progress)
-    save_results(dataset, folder / results_name(model, settings))
+    return measure_into(folder / results_name(model, settings), model, settings, progress)
+
+
+def measure_into(
+    path: str | Path, model: TransformerBridge | str, settings: Settings, progress: bool = False
+) -> xr.Dataset:
+    """Measure and save, with the finished shards beside the file until it is written.
+
+    The same call goes on after a kill. Arguments and result are those of `measure`.
+    """
+    path = Path(path)
+    shards = path.with_suffix(".shards")
+    dataset = measure(model, settings, progress, shards)
+    save_results(dataset, path)
+    shutil.rmtree(shards, ignore_errors=True)
     return dataset
 
 
 def results_name(model: str, settings: Settings) -> str:
     """File name of a measurement: model, T0, batch, seed and a digest of the other settings."""
     stem = Path(model).name if Path(model).is_dir() else model.replace("/", "--")
-    other = repr((settings.epsilons, settings.epsilon0, settings.dtype, settings.noise_floor))
+    asked = (settings.noise_floor, settings.linear)
+    other = repr((settings.epsilons, settings.epsilon0, settings.dtype, *asked))
     digest = hashlib.sha256(other.encode()).hexdigest()[:8]
     return f"{stem}-t{settings.t0}-b{settings.batch}-s{settings.seed}-{digest}.nc"
 
@@ -253,6 +287,7 @@ def settings_of(dataset: xr.Dataset) -> Settings:
         seed=int(attrs["seed"]),
         dtype=str(attrs["dtype"]),
         noise_floor="floor" in dataset,
+        linear="linear" in dataset,
     )
 
 
@@ -318,8 +353,12 @@ def verify(
     )
     if not np.array_equal(tokens, dataset.tokens.values):
         raise ValueError(f"tokens: not those of seed={settings.seed}; the file was changed")
-    (products,) = _measured(model, tokens[:1], settings, progress)
-    responses, _ = _reduce(products, 0)
+    strengths = _strengths(model, settings)
+    with tqdm(total=_token_passes(tokens[:1], len(strengths)), **_BAR, disable=not progress) as bar:
+        products = inner_products(
+            torch.from_numpy(tokens[:1]), model, strengths, progress=bar.update
+        )
+    responses = _response_functions(products, METRICS)
     found = shipped.copy(data=responses[0][:, : len(settings.epsilons)])
     is_cosine = shipped.metric.str.startswith("theta")
     rounding = np.maximum(rounding, xr.where(is_cosine, _cosine_noise(products, shipped), 0.0))
@@ -361,52 +400,114 @@ def _answers(dataset: xr.Dataset, model: str, settings: Settings) -> bool:
     found = settings_of(dataset)
     same = all(getattr(found, name) == getattr(settings, name) for name in names)
     floor = found.noise_floor or not settings.noise_floor
-    if not (same and floor and dataset.attrs["model"] == model):
+    linear = found.linear or not settings.linear
+    if not (same and floor and linear and dataset.attrs["model"] == model):
         return False
     hashes = {dataset.attrs["weights_sha256"], weights_sha256(model)} - {"unknown"}
     return len(hashes) <= 1
 
 
-def _measure_sequences(
-    model: TransformerBridge, tokens: np.ndarray, settings: Settings, progress: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Response functions (sequence, metric, epsilon, position, delta_j) and the mean matrix."""
-    reference = settings.epsilons.index(settings.epsilon0)
-    responses, matrices = [], []
-    for products in _measured(model, tokens, settings, progress):
-        functions, last = _reduce(products, reference)
-        responses.append(functions)
-        matrices.append(last)
-    return np.concatenate(responses), np.concatenate(matrices).mean(0)
+_BAR = {"unit": "tok", "unit_scale": True}
 
 
-def _measured(
-    model: TransformerBridge, tokens: np.ndarray, settings: Settings, progress: bool
-) -> Iterator[InnerProducts]:
-    """Inner products chunk by chunk; the strength of the floor, where asked, comes last."""
+@dataclass(frozen=True)
+class _Shard:
+    """Some sequences, at all finite strengths or in the linear limit; measured in one go."""
+
+    first: int
+    stop: int
+    linear: bool
+
+    @property
+    def file(self) -> str:
+        return f"{'linear' if self.linear else 'finite'}-{self.first:04d}-{self.stop:04d}.npz"
+
+
+def _measure_shards(
+    model: TransformerBridge,
+    tokens: np.ndarray,
+    settings: Settings,
+    progress: bool,
+    folder: Path | None,
+) -> dict[str, np.ndarray]:
+    """Measure what is not yet in the folder, and join everything along the sequences.
+
+    Returns:
+        `finite` (sequence, metric, strength, position, delta_j); `matrix` (sequence, metric,
+        source, target); where asked `linear`, as `finite` with one strength; `seconds` per shard.
+    """
+    n_strengths = len(_strengths(model, settings))
+    planned = _shards(model, tokens, n_strengths, settings.sequences_per_chunk, linear=False)
+    if settings.linear:
+        planned += _shards(model, tokens, 1, settings.sequences_per_chunk, linear=True)
+    identity = _identity(model, tokens, settings) if folder else ""
+    done = {shard: _load_shard(folder / shard.file, identity) for shard in planned if folder}
+    total = _token_passes(tokens, n_strengths + settings.linear)
+    finished = sum(
+        _token_passes(tokens[shard.first : shard.stop], 1 if shard.linear else n_strengths)
+        for shard in planned
+        if done.get(shard)
+    )
+    with tqdm(total=total, initial=finished, **_BAR, disable=not progress) as bar:
+        for shard in planned:
+            if not done.get(shard):
+                done[shard] = _measure_shard(model, tokens, settings, shard, bar.update)
+                if folder:
+                    _save_shard(folder / shard.file, identity, done[shard])
+    names = dict.fromkeys(name for part in done.values() for name in part)
+    return {
+        name: np.concatenate([done[shard][name] for shard in planned if name in done[shard]])
+        for name in names
+    }
+
+
+def _measure_shard(
+    model: TransformerBridge,
+    tokens: np.ndarray,
+    settings: Settings,
+    shard: _Shard,
+    update: Callable[[int], object],
+) -> dict[str, np.ndarray]:
+    start = time.perf_counter()
+    chosen = torch.from_numpy(tokens[shard.first : shard.stop])
+    if shard.linear:
+        products = linear_inner_products(chosen, model, update)
+        parts = {"linear": _response_functions(products, LINEAR_METRICS)}
+    else:
+        products = inner_products(chosen, model, _strengths(model, settings), progress=update)
+        reference = settings.epsilons.index(settings.epsilon0)
+        matrices = [metric(products)[-1, reference] for metric in METRICS.values()]
+        parts = {
+            "finite": _response_functions(products, METRICS),
+            "matrix": torch.stack(matrices, dim=1).cpu().numpy(),
+        }
+    return parts | {"seconds": np.array([time.perf_counter() - start])}
+
+
+def _strengths(model: TransformerBridge, settings: Settings) -> list[float]:
+    """The strengths asked for and, where the floor is, that of the floor as the last."""
     floor = [floor_epsilon(model.cfg.dtype)] if settings.noise_floor else []
-    strengths = [*settings.epsilons, *floor]
-    t = tokens.shape[1]
-    total = len(tokens) * len(strengths) * t * (t + 1) // 2
-    with tqdm(total=total, unit="tok", unit_scale=True, disable=not progress) as bar:
-        for chunk in _chunks(model, tokens, len(strengths), settings.sequences_per_chunk):
-            yield inner_products(
-                torch.from_numpy(tokens[chunk]), model, strengths, progress=bar.update
-            )
+    return [*settings.epsilons, *floor]
 
 
-def _reduce(products: InnerProducts, reference: int) -> tuple[np.ndarray, np.ndarray]:
-    functions, last = [], []
-    for metric in METRICS.values():
-        matrix = metric(products)
-        functions.append(response_function(matrix).permute(2, 1, 0, 3).cpu())
-        last.append(matrix[-1, reference].cpu())
-    return torch.stack(functions, dim=1).numpy(), torch.stack(last, dim=1).numpy()
+def _token_passes(tokens: np.ndarray, n_strengths: int) -> int:
+    sequences, t = tokens.shape
+    return sequences * n_strengths * t * (t + 1) // 2
 
 
-def _chunks(
-    model: TransformerBridge, tokens: np.ndarray, n_strengths: int, asked: int | None
-) -> Iterator[slice]:
+def _response_functions(
+    products: InnerProducts, metrics: dict[str, Callable[[InnerProducts], ResponseMatrix]]
+) -> np.ndarray:
+    """Response functions (sequence, metric, strength, position, delta_j)."""
+    functions = [
+        response_function(metric(products)).permute(2, 1, 0, 3).cpu() for metric in metrics.values()
+    ]
+    return torch.stack(functions, dim=1).numpy()
+
+
+def _shards(
+    model: TransformerBridge, tokens: np.ndarray, n_strengths: int, asked: int | None, linear: bool
+) -> list[_Shard]:
     t = tokens.shape[1]
     # Four inner products and about as many intermediates of a metric, four or eight bytes each.
     bytes_each = 8 if model.cfg.dtype == torch.float64 else 4
@@ -418,62 +519,139 @@ def _chunks(
             " memory runs out use a smaller t0 or fewer epsilons",
             stacklevel=2,
         )
-    size = asked or max(1, limit // per_sequence)
-    # Chunks of equal size, as far as possible: they run equally fast.
-    n_chunks = math.ceil(len(tokens) / size)
-    edges = np.linspace(0, len(tokens), n_chunks + 1).round().astype(int)
-    return (slice(int(a), int(b)) for a, b in pairwise(edges))
+    size = asked or min(max(1, limit // per_sequence), SEQUENCES_PER_SHARD)
+    # Shards of equal size, as far as possible: they run equally fast.
+    n_shards = math.ceil(len(tokens) / size)
+    edges = np.linspace(0, len(tokens), n_shards + 1).round().astype(int)
+    return [_Shard(int(first), int(stop), linear) for first, stop in pairwise(edges)]
+
+
+def _identity(model: TransformerBridge, tokens: np.ndarray, settings: Settings) -> str:
+    """Digest of all that decides the bits of a shard; shards of another one are measured again."""
+    weights = getattr(model, "provenance", Provenance()).weights_sha256
+    if weights == "unknown":
+        raise ValueError(
+            "shards: a model whose weights are unknown cannot be resumed; load it by name or from "
+            "a folder"
+        )
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    parts = (
+        weights,
+        tokens.tolist(),
+        settings,
+        str(model.cfg.dtype),
+        _device_name(_device(model)),
+        _versions(),
+        [path.read_text(encoding="utf-8") for path in sources],
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _save_shard(path: Path, identity: str, parts: dict[str, np.ndarray]) -> None:
+    """Write a shard complete or not at all; what a kill leaves has another suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, identity=np.array(identity), **parts)
+    os.replace(partial, path)
+
+
+def _load_shard(path: Path, identity: str) -> dict[str, np.ndarray]:
+    """The parts of a finished shard; none if it is absent, damaged or of another measurement."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            parts = dict(file)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        return {}
+    return parts if str(parts.pop("identity", "")) == identity else {}
 
 
 def _assemble(
-    model: TransformerBridge,
-    tokens: np.ndarray,
-    settings: Settings,
-    responses: np.ndarray,
-    matrix: np.ndarray,
+    model: TransformerBridge, tokens: np.ndarray, settings: Settings, parts: dict[str, np.ndarray]
 ) -> xr.Dataset:
-    n = len(settings.epsilons)
+    n, peak = len(settings.epsilons), settings.t0 - 1
+    reference = settings.epsilons.index(settings.epsilon0)
+    shown = window(settings.t0)
     found = positions(model)
-    t = tokens.shape[1]
-    measured, floor = responses[:, :, :n], responses[:, :, n:]
-    mean = measured.mean(0, dtype=np.float64).astype(measured.dtype)
-    if len(measured) > 1:
-        spread = measured.std(0, ddof=1, dtype=np.float64) / math.sqrt(len(measured))
-    else:
-        spread = np.full(mean.shape, np.nan)
+    finite, floor = parts["finite"][:, :, :n], parts["finite"][:, :, n:]
     dims = ("metric", "epsilon", "position", "delta_j")
+    without_strength = ("metric", "position", "delta_j")
+    by_sequence = ("metric", "epsilon", "sequence")
+    of_sequences = finite.transpose(1, 2, 0, 3, 4)
     variables = {
         "tokens": (("sequence", "token"), tokens),
-        "response": (dims, mean),
-        "response_sem": (dims, _round_mantissa(spread.astype(np.float32))),
-        "matrix": (("metric", "source", "target"), matrix),
-        "witness": (dims, measured[0]),
+        "response": (dims, _round_mantissa(_mean(finite), RESPONSE_BITS)),
+        "response_sem": (dims, _standard_error(finite)),
+        "matrix": (
+            ("metric", "source", "target"),
+            _round_mantissa(_mean(parts["matrix"]), RESPONSE_BITS),
+        ),
+        "witness": (dims, _round_mantissa(finite[0], SEQUENCE_BITS)),
+        "last_response": (
+            (*by_sequence, "delta_j"),
+            _round_mantissa(of_sequences[:, :, :, -1], SEQUENCE_BITS),
+        ),
+        "peak_response": (
+            (*by_sequence, "position"),
+            _round_mantissa(of_sequences[..., peak], SEQUENCE_BITS),
+        ),
+        "window_response": (
+            ("metric", "sequence", "position", "window"),
+            _round_mantissa(of_sequences[:, reference][..., shown], SEQUENCE_BITS),
+        ),
     }
     if settings.noise_floor:
-        floor_mean = floor.mean(0, dtype=np.float64).astype(np.float32)
-        variables["floor"] = (("metric", "position", "delta_j"), _round_mantissa(floor_mean[:, 0]))
+        floor_mean = _mean(floor[:, :, 0]).astype(np.float32)
+        variables["floor"] = (without_strength, _round_mantissa(floor_mean, ERROR_BITS))
+    if settings.linear:
+        linear = parts["linear"][:, :, 0]
+        last = linear[:, :, -1].transpose(1, 0, 2)
+        variables["linear"] = (without_strength, _round_mantissa(_mean(linear), RESPONSE_BITS))
+        variables["linear_sem"] = (without_strength, _standard_error(linear))
+        variables["last_linear"] = (
+            ("metric", "sequence", "delta_j"),
+            _round_mantissa(last, SEQUENCE_BITS),
+        )
     coordinates = {
         "metric": list(METRICS),
         "epsilon": np.array(settings.epsilons),
         "position": [position.index for position in found],
         "layer": ("position", [position.layer for position in found]),
         "sublayer": ("position", [position.sublayer for position in found]),
-        "delta_j": np.arange(t),
+        "delta_j": np.arange(tokens.shape[1]),
+        "window": shown,
     }
-    return xr.Dataset(variables, coordinates)
+    attributes = _attributes(model, settings)
+    attributes["wall_time_s"] = round(float(parts["seconds"].sum()), 1)
+    return xr.Dataset(variables, coordinates, attributes)
 
 
-def _round_mantissa(values: np.ndarray, bits: int = 10) -> np.ndarray:
-    """Keep the leading bits of float32 numbers: three digits are enough for an error."""
+def _mean(by_sequence: np.ndarray) -> np.ndarray:
+    """Mean over sequences (the first axis), summed in float64."""
+    return by_sequence.mean(0, dtype=np.float64).astype(by_sequence.dtype)
+
+
+def _standard_error(by_sequence: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over sequences (the first axis); nan for a single one."""
+    n = len(by_sequence)
+    if n == 1:
+        return np.full(by_sequence.shape[1:], np.nan, dtype=np.float32)
+    spread = by_sequence.std(0, ddof=1, dtype=np.float64) / math.sqrt(n)
+    return _round_mantissa(spread.astype(np.float32), ERROR_BITS)
+
+
+def _round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
+    """Keep the leading bits of float32 numbers, so that they compress; float64 stays as it is."""
+    if values.dtype != np.float32:
+        return values
     drop = 23 - bits
-    as_integer = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    as_integer = np.ascontiguousarray(values).view(np.uint32)
     rounded = (as_integer + np.uint32(1 << (drop - 1))) & np.uint32(0xFFFFFFFF << drop & 0xFFFFFFFF)
-    return np.where(np.isfinite(values), rounded.view(np.float32), values).astype(np.float32)
+    return np.where(np.isfinite(values), rounded.view(np.float32), values)
 
 
 def _attributes(model: TransformerBridge, settings: Settings) -> dict[str, object]:
     provenance = getattr(model, "provenance", Provenance())
-    versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
     return asdict(provenance) | {
         "schema_version": SCHEMA_VERSION,
         "t0": settings.t0,
@@ -481,13 +659,18 @@ def _attributes(model: TransformerBridge, settings: Settings) -> dict[str, objec
         "epsilon0": settings.epsilon0,
         "floor_epsilon": floor_epsilon(model.cfg.dtype) if settings.noise_floor else "not measured",
         "seed": settings.seed,
+        "input": "repeated random tokens",
         "dtype": str(model.cfg.dtype).removeprefix("torch."),
         "device": _device_name(_device(model)),
         "architecture": json.dumps(architecture(model)),
-        "versions": json.dumps(versions),
+        "versions": json.dumps(_versions()),
         "git_commit": _git_commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def _device(model: TransformerBridge) -> torch.device:

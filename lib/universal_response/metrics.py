@@ -53,10 +53,24 @@ def theta_perturbation(products: InnerProducts) -> ResponseMatrix:
     return _cosine(products.response_perturbation, squared, _at_source(squared[:1]))
 
 
+def phi_coefficient(products: InnerProducts) -> ResponseMatrix:
+    """Coefficient of epsilon^2 in C_phi: half the squared angle per unit of epsilon.
+
+    Of linear inner products only: |D_perp|^2 / 2 |x|^2, D_perp perpendicular to x.
+    """
+    squared = _state_state(products)
+    perpendicular = products.response_response - _ratio(products.response_state**2, squared)
+    return _ratio(perpendicular.clamp(min=0), 2 * squared)
+
+
 METRICS: dict[str, Callable[[InnerProducts], ResponseMatrix]] = {
     metric.__name__: metric
     for metric in (delta, phi, theta_source, theta_state, theta_perturbation)
 }
+
+# Of linear inner products: what C / epsilon (of phi: C / epsilon^2) tends to. The relative length
+# is linear in D already, and a cosine does not see the length of D.
+LINEAR_METRICS = METRICS | {"phi": phi_coefficient}
 
 
 def _state_state(products: InnerProducts) -> Float[Tensor, "position 1 sequence 1 target"]:

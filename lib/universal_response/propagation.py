@@ -5,7 +5,8 @@ sequences keeps every residual vector and every key and value; then, for each so
 suffix i .. T-1 is run against the cached prefix, with all perturbation strengths and sequences as
 batch rows. That is T (T + 1) / 2 tokens per sequence and strength instead of T^2. The hooks reduce
 each residual vector to inner products at once, so no perturbed residual stream is stored, and the
-base model is called without its unembedding, so no logits are computed.
+base model is called without its unembedding, so no logits are computed. The limit epsilon -> 0
+takes the same road with a dual number (forward-mode differentiation) instead of a strength.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd import forward_ad
 from transformer_lens.model_bridge import TransformerBridge
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -113,31 +115,53 @@ def inner_products(
     Raises:
         ValueError: no strengths, one outside [0, 1], or more tokens than the model's context.
     """
-    tokens = torch.as_tensor(tokens)
-    n_sequences, t = tokens.shape
     if len(epsilons) == 0 or not all(0 <= epsilon <= 1 for epsilon in epsilons):
         raise ValueError(f"epsilons={list(epsilons)}: give at least one strength, each in [0, 1]")
-    if t > model.cfg.n_ctx:
-        raise ValueError(
-            f"tokens: {t} per sequence exceed the model's context of {model.cfg.n_ctx}"
-        )
-    device = next(model.original_model.parameters()).device
-    tokens = tokens.to(device)
     clean = _clean_pass(tokens, model)
-    dtype = clean.states.dtype
+    products = _empty(clean, len(epsilons))
+    device, dtype = clean.states.device, clean.states.dtype
     strengths = torch.tensor(list(epsilons), dtype=dtype, device=device)
-    shape = (len(clean.states), len(strengths), n_sequences, t, t)
-    products = InnerProducts(
-        (clean.states * clean.states).sum(-1),
-        *(torch.zeros(shape, dtype=dtype, device=device) for _ in range(4)),
-    )
     budget = tokens_per_pass or TOKENS_PER_PASS.get(device.type, TOKENS_PER_PASS["cpu"])
-    for source in range(t):
-        suffix = tokens[:, source:]
-        for chunk in _chunks(len(strengths), budget // suffix.numel()):
-            _perturbed_pass(suffix, model, clean, products, source, chunk, strengths[chunk])
+    for source in range(clean.tokens.shape[1]):
+        rows_tokens = clean.tokens[:, source:].numel()
+        for chunk in _chunks(len(strengths), budget // rows_tokens):
+            probe = _FiniteProbe(strengths[chunk])
+            _perturbed_pass(model, clean, products, source, chunk, probe)
             if progress is not None:
-                progress(suffix.numel() * len(strengths[chunk]))
+                progress(rows_tokens * len(probe))
+    return products
+
+
+@torch.no_grad()
+def linear_inner_products(
+    tokens: Int[Tensor, "sequence token"],
+    model: TransformerBridge,
+    progress: Callable[[int], object] | None = None,
+) -> InnerProducts:
+    """The limit epsilon -> 0 of the inner products, with D_j replaced by d x'_j / d epsilon.
+
+    Forward-mode differentiation carries the derivative through the model beside the state: there is
+    no difference of nearby vectors, so no cancellation and no step size. At the input the
+    derivative is -x_i^(0) at the source and 0 elsewhere.
+
+    Args:
+        tokens: token ids (sequence, token), moved to the model's device.
+        model: as for `inner_products`.
+        progress: as for `inner_products`.
+
+    Returns:
+        InnerProducts with one entry along epsilon, per unit of epsilon.
+
+    Raises:
+        ValueError: more tokens than the model's context.
+    """
+    clean = _clean_pass(tokens, model)
+    products = _empty(clean, 1)
+    for source in range(clean.tokens.shape[1]):
+        with forward_ad.dual_level():
+            _perturbed_pass(model, clean, products, source, slice(0, 1), _LinearProbe())
+        if progress is not None:
+            progress(clean.tokens[:, source:].numel())
     return products
 
 
@@ -145,6 +169,7 @@ def inner_products(
 class _CleanPass:
     """What the perturbed passes need of the unperturbed one: residual vectors, keys and values."""
 
+    tokens: Int[Tensor, "sequence token"]
     states: Float[Tensor, "position sequence token d_model"]
     layers: list[DynamicLayer]
 
@@ -191,6 +216,13 @@ def _run(model: TransformerBridge, tokens: Tensor, cache: Cache, hooks: list) ->
 
 
 def _clean_pass(tokens: Tensor, model: TransformerBridge) -> _CleanPass:
+    tokens = torch.as_tensor(tokens)
+    if tokens.shape[1] > model.cfg.n_ctx:
+        raise ValueError(
+            f"tokens: {tokens.shape[1]} per sequence exceed the model's context of "
+            f"{model.cfg.n_ctx}"
+        )
+    tokens = tokens.to(next(model.original_model.parameters()).device)
     states: list[Tensor] = []
 
     def keep(state: Tensor, hook: object) -> None:
@@ -200,7 +232,14 @@ def _clean_pass(tokens: Tensor, model: TransformerBridge) -> _CleanPass:
     layers = [DynamicLayer() for _ in range(model.cfg.n_layers)]
     hooks = [(position.hook, keep) for position in positions(model)]
     _run(model, tokens, Cache(layers=[*layers]), hooks)
-    return _CleanPass(torch.stack(states), layers)
+    return _CleanPass(tokens, torch.stack(states), layers)
+
+
+def _empty(clean: _CleanPass, n_strengths: int) -> InnerProducts:
+    n_positions, n_sequences, t, _ = clean.states.shape
+    shape = (n_positions, n_strengths, n_sequences, t, t)
+    squares = (clean.states * clean.states).sum(-1)
+    return InnerProducts(squares, *(squares.new_zeros(shape) for _ in range(4)))
 
 
 def _prefix(layers: list[DynamicLayer], length: int) -> Cache:
@@ -208,27 +247,57 @@ def _prefix(layers: list[DynamicLayer], length: int) -> Cache:
     return Cache(layers=[_PrefixLayer(layer, length) for layer in layers])
 
 
+class _FiniteProbe:
+    """Scaling of the source by (1 - epsilon), for several strengths at once."""
+
+    def __init__(self, strengths: Float[Tensor, " epsilon"]) -> None:
+        self.strengths = strengths
+
+    def __len__(self) -> int:
+        return len(self.strengths)
+
+    def perturb(self, state: Tensor) -> Tensor:
+        rows = state.unflatten(0, (len(self), -1))
+        factor = torch.ones(rows.shape[:3], dtype=state.dtype, device=state.device)
+        factor[:, :, 0] = (1 - self.strengths)[:, None].to(state.dtype)
+        return state * factor.flatten(0, 1)[:, :, None]
+
+    def response(self, state: Tensor, clean: Tensor) -> Tensor:
+        return _at_least_float32(state).unflatten(0, (len(self), -1)) - clean
+
+
+class _LinearProbe:
+    """The same scaling in the limit epsilon -> 0: d/d epsilon of (1 - epsilon) x is -x."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def perturb(self, state: Tensor) -> Tensor:
+        tangent = torch.zeros_like(state)
+        tangent[:, 0] = -state[:, 0]
+        return forward_ad.make_dual(state, tangent)
+
+    def response(self, state: Tensor, clean: Tensor) -> Tensor:
+        return _at_least_float32(forward_ad.unpack_dual(state).tangent)[None]
+
+
 def _perturbed_pass(
-    suffix: Tensor,
     model: TransformerBridge,
     clean: _CleanPass,
     products: InnerProducts,
     source: int,
     chunk: slice,
-    strengths: Float[Tensor, " epsilon"],
+    probe: _FiniteProbe | _LinearProbe,
 ) -> None:
     """Run the suffix of one source for some strengths and write their inner products."""
-    rows = (len(strengths), *suffix.shape)
     perturbation: list[Tensor] = []
 
     def perturb(state: Tensor, hook: object) -> Tensor:
-        factor = torch.ones(rows, dtype=state.dtype, device=state.device)
-        factor[:, :, 0] = (1 - strengths)[:, None].to(state.dtype)
-        return state * factor.flatten(0, 1)[:, :, None]
+        return probe.perturb(state)
 
     def reduce(state: Tensor, hook: object, position: int) -> None:
         x = clean.states[position, :, source:]
-        response = _at_least_float32(state).unflatten(0, rows[:2]) - x
+        response = probe.response(state, x)
         if position == 0:
             perturbation.append(response[:, :, 0])
         at = (position, chunk, slice(None), source, slice(source, None))
@@ -242,7 +311,8 @@ def _perturbed_pass(
     found = positions(model)
     hooks: list[tuple[str, Callable]] = [(found[0].hook, perturb)]
     hooks += [(position.hook, partial(reduce, position=position.index)) for position in found]
-    _run(model, suffix.repeat(len(strengths), 1), _prefix(clean.layers, source), hooks)
+    suffixes = clean.tokens[:, source:].repeat(len(probe), 1)
+    _run(model, suffixes, _prefix(clean.layers, source), hooks)
 
 
 def _at_least_float32(state: Tensor) -> Tensor:

@@ -98,10 +98,9 @@ def sublayer_totals(steps: xr.DataArray) -> xr.DataArray:
     return steps.groupby("sublayer").sum()
 
 
-def window(dataset: xr.Dataset, half_width: int = 5) -> slice:
-    """The range dj = T0 - 5 .. T0 + 5 shown in Fig. 4 and 5, cut at the ends of the sequence."""
-    t0 = int(dataset.attrs["t0"])
-    return slice(max(t0 - half_width, 0), min(t0 + half_width, 2 * t0 - 1))
+def window(t0: int, half_width: int = 5) -> np.ndarray:
+    """The dj = T0 - 5 .. T0 + 5 shown in Fig. 4 and 5, cut at the ends of the sequence."""
+    return np.arange(max(t0 - half_width, 0), min(t0 + half_width, 2 * t0 - 1) + 1)
 
 
 @dataclass(frozen=True)
@@ -123,10 +122,10 @@ class InductionOnset:
 
 def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") -> InductionOnset:
     """Find where the response moves from the same token to the one before it (Fig. 4)."""
-    at = {"metric": metric, "delta_j": window(dataset)}
+    t0 = int(dataset.attrs["t0"])
+    at = {"metric": metric, "delta_j": window(t0)}
     response = at_epsilon(dataset.response.sel(at), epsilon).transpose("position", "delta_j")
     error = at_epsilon(dataset.response_sem.sel(at), epsilon).transpose("position", "delta_j")
-    t0 = int(dataset.attrs["t0"])
     lead = response.sel(delta_j=t0 - 1) - response.drop_sel(delta_j=t0 - 1)
     doubt = 2 * np.hypot(error.sel(delta_j=t0 - 1), error.drop_sel(delta_j=t0 - 1))
     return InductionOnset(
