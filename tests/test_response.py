@@ -176,11 +176,16 @@ def onset(values, sem=1e-6):
     return response.induction_onset(synthetic(values, sem), epsilon=0.05)
 
 
-def test_window_is_cut_at_the_ends():
-    assert response.window(synthetic(1.0)) == slice(T0 - 5, T0 + 5)
-    short = synthetic(1.0)
-    short.attrs["t0"] = 3
-    assert response.window(short) == slice(0, 5)
+@pytest.mark.parametrize(
+    ("t0", "expected"),
+    [(T0, range(T0 - 5, T0 + 6)), (64, range(59, 70)), (3, range(6)), (2, range(4))],
+)
+def test_window_is_cut_at_the_ends(t0, expected):
+    assert response.window(t0).tolist() == list(expected)
+
+
+def test_window_of_another_width():
+    assert response.window(T0, 2).tolist() == [6, 7, 8, 9, 10]
 
 
 def test_onset_is_the_first_position_from_which_the_peak_stays():

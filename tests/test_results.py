@@ -1,31 +1,42 @@
 """What the shipped results must show, asserted from them and from a small fresh measurement."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from universal_response import Settings, load_model, load_results, measure, response
+from universal_response import Settings, load_model, load_results, measure, measurement, response
 from universal_response.sequences import repeated_random_tokens
 
-RESULTS = sorted((Path(__file__).parents[1] / "results").glob("*.nc"))
+RESULTS = Path(__file__).parents[1] / "results"
+FILES = sorted(RESULTS.glob("*.nc"))
+# One file a model at the scale of the paper; the files on rounding errors are smaller.
+MODELS = [path for path in FILES if not path.stem.startswith("noise-")]
 SMALL = (3e-4, 0.05)  # the range over which chi_delta follows epsilon / epsilon0
 
 
-@pytest.fixture(scope="module", params=RESULTS, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=FILES, ids=lambda path: path.stem)
+def any_file(request):
+    return load_results(request.param)
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=lambda path: path.stem)
 def shipped(request):
     return load_results(request.param)
 
 
 @pytest.fixture(scope="module")
 def smollm2():
-    return load_results(RESULTS[0].with_name("smollm2-135m.nc"))
+    return load_results(RESULTS / "smollm2-135m.nc")
 
 
 @pytest.fixture(scope="module")
 def fresh():
     """One sequence at T0 = 64 with another seed than the shipped ones."""
     model = load_model("smollm2-135m", tokenizer=False)
-    settings = Settings(batch=1, epsilons=(0.003, 0.03, 0.05), seed=1, noise_floor=False)
+    settings = Settings(
+        batch=1, epsilons=(0.003, 0.03, 0.05), seed=1, noise_floor=False, linear=False
+    )
     return measure(model, settings)
 
 
@@ -34,7 +45,7 @@ def induction_peak(dataset):
     at = {
         "metric": "delta",
         "position": response.last(dataset),
-        "delta_j": response.window(dataset),
+        "delta_j": response.window(dataset.attrs["t0"]),
     }
     near = response.at_epsilon(dataset.response.sel(at), 0.05)
     t0 = dataset.attrs["t0"]
@@ -43,45 +54,111 @@ def induction_peak(dataset):
 
 
 def test_at_least_two_models_are_shipped():
-    assert {"smollm2-135m", "gemma-3-270m"} <= {path.stem for path in RESULTS}
+    assert {"smollm2-135m", "gemma-3-270m"} <= {path.stem for path in MODELS}
 
 
-def test_shipped_scale(shipped):
-    assert shipped.attrs["t0"] == 64
-    assert shipped.attrs["batch"] >= 4
-    epsilons = shipped.epsilon.values
-    assert len(epsilons) >= 8
-    assert {3e-4, 0.03, 0.05, 0.3} <= set(epsilons)
+def test_shipped_scale_is_that_of_the_paper(shipped):
+    attrs, epsilons = shipped.attrs, shipped.epsilon.values
+    assert (attrs["t0"], attrs["batch"], attrs["epsilon0"]) == (64, 32, 0.05)
+    assert (shipped.sizes["token"], shipped.sizes["sequence"]) == (128, 32)
+    assert attrs["dtype"] == "float32"
+    assert attrs["input"] == "repeated random tokens"
+    assert len(epsilons) >= 12
+    assert (epsilons.min(), epsilons.max()) == (3e-4, 0.5)
+    assert {0.03, 0.05, 0.1} <= set(epsilons)
+    assert {"floor", "linear", "linear_sem", "last_linear"} <= set(shipped.data_vars)
+    settings = measurement.settings_of(shipped)
+    assert (settings.noise_floor, settings.linear) == (True, True)
+    assert np.isfinite(shipped.response_sem).all()
+    assert float(shipped.response_sem.max()) > 0
 
 
-def test_shipped_provenance_is_complete(shipped):
-    assert all(str(value) not in ("", "unknown") for value in shipped.attrs.values())
+def test_shipped_files_are_named_after_their_models():
+    for path in MODELS:
+        assert load_results(path).attrs["model"] == path.stem
+
+
+def test_shipped_provenance_is_complete(any_file):
+    attrs = any_file.attrs
     expected = {
         "schema_version", "model", "weights_sha256", "quantisation", "t0", "batch", "epsilon0",
-        "seed", "dtype", "device", "versions", "git_commit", "wall_time_s", "created",
+        "floor_epsilon", "seed", "input", "dtype", "device", "architecture", "versions",
+        "git_commit", "wall_time_s", "created", "content_sha256",
     }  # fmt: skip
-    assert expected <= set(shipped.attrs)
+    assert expected <= set(attrs)
+    assert all(str(value) not in ("", "unknown") for value in attrs.values())
+    # Measured with a committed state of the library, which `-dirty` would deny.
+    assert re.fullmatch("([^ ]+-g)?[0-9a-f]{40}", attrs["git_commit"])
+    assert re.fullmatch("[0-9a-f]{64}", attrs["weights_sha256"])
+    assert attrs["schema_version"] == measurement.SCHEMA_VERSION
+    assert attrs["wall_time_s"] > 0
 
 
 def test_shipped_files_are_small():
-    assert all(path.stat().st_size < 4 * 2**20 for path in RESULTS)
+    assert max(path.stat().st_size for path in FILES) <= 4e6
 
 
-def test_shipped_tokens_are_those_of_the_seed(shipped):
-    batch, t = shipped.tokens.shape
-    vocabulary = {"smollm2-135m": 49152, "gemma-3-270m": 262144}[shipped.attrs["model"]]
-    generator = np.random.default_rng(shipped.attrs["seed"])
+def test_shipped_tokens_are_those_of_the_seed(any_file):
+    batch, t = any_file.tokens.shape
+    vocabulary = {"smollm2-135m": 49152, "gemma-3-270m": 262144}[any_file.attrs["model"]]
+    generator = np.random.default_rng(any_file.attrs["seed"])
     expected = repeated_random_tokens(t // 2, batch, vocabulary, generator)
-    np.testing.assert_array_equal(shipped.tokens, expected)
+    np.testing.assert_array_equal(any_file.tokens, expected)
 
 
-def test_matrix_and_response_tell_the_same(shipped):
-    at = {"position": response.last(shipped)}
-    function = response.at_epsilon(shipped.response.sel(at), shipped.attrs["epsilon0"])
-    for metric in shipped.metric.values:
-        matrix = shipped.matrix.sel(metric=metric).values
+def test_matrix_and_response_tell_the_same(any_file):
+    at = {"position": response.last(any_file)}
+    function = response.at_epsilon(any_file.response.sel(at), any_file.attrs["epsilon0"])
+    for metric in any_file.metric.values:
+        matrix = any_file.matrix.sel(metric=metric).values
         diagonals = [np.diagonal(matrix, k).mean() for k in range(len(matrix))]
         np.testing.assert_allclose(diagonals, function.sel(metric=metric), rtol=1e-4, atol=1e-5)
+
+
+def test_sequences_and_response_tell_the_same(shipped):
+    """The mean of what is kept of each sequence is the response, to the bits that are kept."""
+    t0, last = shipped.attrs["t0"], {"position": response.last(shipped)}
+    near = response.at_epsilon(shipped.response, shipped.attrs["epsilon0"])
+    means = {
+        "last_response": shipped.response.sel(last),
+        "peak_response": shipped.response.sel(delta_j=t0 - 1),
+        "window_response": near.sel(delta_j=shipped.window.values),
+        "last_linear": shipped.linear.sel(last),
+    }
+    for name, expected in means.items():
+        each = shipped[name].astype(float)
+        allowed = (half_a_unit(name) + half_a_unit("response")) * abs(each).max("sequence")
+        assert (abs(each.mean("sequence").values - expected.values) <= allowed.values).all(), name
+
+
+def test_first_sequence_and_witness_tell_the_same(shipped):
+    pairs = {
+        "last_response": {"position": response.last(shipped)},
+        "peak_response": {"delta_j": shipped.attrs["t0"] - 1},
+    }
+    for name, at in pairs.items():
+        np.testing.assert_allclose(
+            shipped[name].isel(sequence=0),
+            shipped.witness.sel(at),
+            rtol=half_a_unit(name) + half_a_unit("witness"),
+        )
+
+
+def half_a_unit(name):
+    """Largest relative error of a stored number; a little more for those of another rounding."""
+    return 1.01 * 2.0 ** -(measurement.STORED_BITS[name] + 1)
+
+
+def test_weak_perturbations_reach_the_exact_limit(shipped):
+    """C_delta(epsilon, dj) / (epsilon linear(dj)) at l = 2L, averaged over dj."""
+    at = {"metric": "delta", "position": response.last(shipped)}
+    limit = shipped.linear.sel(at)
+    assert float(limit.min()) > 0
+    ratio = response.at_epsilon(shipped.response.sel(at), 0.003) / (0.003 * limit)
+    assert float(ratio.mean("delta_j")) == pytest.approx(1, abs=0.01)
+    # Stronger perturbations depart from it.
+    strong = response.at_epsilon(shipped.response.sel(at), 0.5) / (0.5 * limit)
+    assert abs(float(strong.mean("delta_j")) - 1) > 0.01
 
 
 @pytest.mark.weights
@@ -95,7 +172,7 @@ def test_peak_before_the_repeated_token(smollm2, fresh):
 @pytest.mark.weights
 def test_early_layers_answer_at_the_same_token(smollm2, fresh):
     for dataset in (smollm2, fresh):
-        early = dataset.response.sel(metric="delta", delta_j=response.window(dataset))
+        early = dataset.response.sel(metric="delta", delta_j=dataset.window.values)
         early = response.at_epsilon(early, 0.05).isel(position=slice(6, 19))
         assert set(early.idxmax("delta_j").values) == {dataset.attrs["t0"]}
 

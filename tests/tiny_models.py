@@ -21,6 +21,8 @@ _GROUPED = {
 } | _NO_TOKENS
 # A window shorter than the sequences: a cache that forgets what stands left of it would show.
 _GEMMA = _GROUPED | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 5}
+# Gemma has a norm after attention as well, inside the branch: the one before the MLP comes first.
+_NORMS_BEFORE_MLP = ("ln_2", "pre_feedforward_layernorm", "post_attention_layernorm")
 _LAYER_TYPES = ["sliding_attention", "full_attention", "sliding_attention"]
 
 
@@ -55,7 +57,13 @@ ARCHITECTURES = tuple(_CONFIGS)
 
 def tiny_hf_model(architecture: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
     """The Hugging Face model, with weights large enough that the response is not trivial."""
-    config = _CONFIGS[architecture]()
+    return random_weights(_CONFIGS[architecture](), dtype)
+
+
+def random_weights(
+    config: transformers.PretrainedConfig, dtype: torch.dtype = torch.float32
+) -> torch.nn.Module:
+    """A Hugging Face model of this configuration; the same weights every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -70,10 +78,57 @@ def tiny_hf_model(architecture: str, dtype: torch.dtype = torch.float32) -> torc
 
 def tiny_model(architecture: str, dtype: torch.dtype = torch.float32) -> TransformerBridge:
     """The same as a bridge, with no tokenizer."""
-    model = tiny_hf_model(architecture, dtype)
+    return bridged(tiny_hf_model(architecture, dtype))
+
+
+def bridged(model: torch.nn.Module) -> TransformerBridge:
+    """A Hugging Face model as a bridge."""
     return build_bridge_from_module(model, type(model).__name__, hf_config=model.config).eval()
 
 
 def random_tokens(sequences: int, t: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(VOCABULARY, (sequences, t), generator=generator)
+
+
+def residual_streams(
+    model: torch.nn.Module, tokens: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Residual vectors of a Hugging Face model's full pass, with its own hooks only.
+
+    Args:
+        model: without a bridge.
+        tokens: (sequence, token).
+        weights: factor on the transformer input at each token, shape (token).
+
+    Returns:
+        (position, sequence, token, d_model).
+    """
+    base = model.base_model
+    blocks = base.h if hasattr(base, "h") else base.layers
+    states = []
+
+    def weaken(module, args):
+        weakened = args[0] * weights[None, :, None]
+        states.append(weakened)
+        return (weakened, *args[1:])
+
+    def before_mlp(module, args):
+        states.append(args[0])
+
+    def after_block(module, args, output):
+        states.append(output[0] if isinstance(output, tuple) else output)
+
+    handles = [blocks[0].register_forward_pre_hook(weaken)]
+    for block in blocks:
+        norms = (getattr(block, name, None) for name in _NORMS_BEFORE_MLP)
+        norm = next((norm for norm in norms if norm is not None), None)
+        if norm is not None and not getattr(block, "use_parallel_residual", False):
+            handles.append(norm.register_forward_pre_hook(before_mlp))
+        handles.append(block.register_forward_hook(after_block))
+    try:
+        base(tokens, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack(states)

@@ -7,35 +7,58 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="IProgress not found")
     import tqdm.auto  # noqa: F401 (first import, before transformers does it)
 
-from universal_response import figures, metrics, response
+from universal_response import claims, figures, metrics, plan, response
 from universal_response.measurement import (
     Settings,
     architecture_of,
     load_results,
     measure,
     results_for,
+    results_for_text,
     save_results,
     verify,
 )
-from universal_response.models import REGISTRY, load_model, reference_architecture
-from universal_response.propagation import InnerProducts, inner_products
-from universal_response.sequences import repeated_random_tokens
+from universal_response.models import (
+    REGISTRY,
+    load_model,
+    load_tokenizer,
+    reference_architecture,
+)
+from universal_response.propagation import (
+    InnerProducts,
+    inner_products,
+    linear_inner_products,
+)
+from universal_response.sequences import (
+    read_text,
+    read_tokens,
+    repeated_random_tokens,
+    tokens_of_text,
+)
 
 __all__ = [
     "REGISTRY",
     "InnerProducts",
     "Settings",
     "architecture_of",
+    "claims",
     "figures",
     "inner_products",
+    "linear_inner_products",
     "load_model",
     "load_results",
+    "load_tokenizer",
     "measure",
     "metrics",
+    "plan",
+    "read_text",
+    "read_tokens",
     "reference_architecture",
     "repeated_random_tokens",
     "response",
     "results_for",
+    "results_for_text",
     "save_results",
+    "tokens_of_text",
     "verify",
 ]

@@ -28,6 +28,8 @@ ACCENT, GREY = "#D55E00", "0.45"
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SUBLAYERS = {"attention": (ATTENTION, "MHA"), "mlp": (MLP, "MLP"), "block": (BLOCK, "block")}
 
+UNDER_FLOOR: dict[str, Any] = {"color": "0.82", "linewidth": 0, "zorder": 0.5}
+
 THETA = "theta_source"
 SYMBOL = {
     "delta": r"\Delta",
@@ -168,14 +170,14 @@ def fig5(datasets: Mapping[str, xr.Dataset | None], epsilon0: float = 0.03) -> F
     """Fig. 5 (a-f): scaling and emergence of induction, a column for each model.
 
     Args:
-        datasets: results by model name, in the order of the columns; None where a model has not
-            been measured: its column says so instead of showing a panel.
+        datasets: results by model name or file, in the order of the columns; None where a model
+            has not been measured: its column says so instead of showing a panel.
         epsilon0: reference strength of the ratios.
     """
     n = len(datasets)
     with style():
         figure, grid = plt.subplots(
-            2, n, figsize=(2.95 * n, 5.5), layout="constrained", squeeze=False
+            2, n, figsize=(max(2.95 * n, 4.2), 5.5), layout="constrained", squeeze=False
         )
         for column, (name, dataset) in enumerate(datasets.items()):
             top, bottom = grid[:, column]
@@ -183,13 +185,142 @@ def fig5(datasets: Mapping[str, xr.Dataset | None], epsilon0: float = 0.03) -> F
                 _slot(top, bottom, name)
                 continue
             layers = measurement.architecture_of(dataset)["layers"]
-            top.set_title(f"{models.title(name)} ($L={layers}$)")
+            top.set_title(f"{models.title(dataset.attrs['model'])} ($L={layers}$)")
             ratio_panel(top, dataset, "delta", epsilon0)
             top.axvline(epsilon0, color=GREY, linewidth=0.8)
             deviation_inset(top, dataset, "delta", epsilon0)
             image = layer_map_panel(bottom, dataset, "delta", float(dataset.attrs["epsilon0"]))
             figure.colorbar(image, ax=bottom, shrink=0.85, label=f"${_bar('delta')}$ / row maximum")
         _tag_all(grid)
+    return figure
+
+
+def linear_limit(datasets: Mapping[str, xr.Dataset], epsilon0: float = 0.03) -> Figure:
+    """Why the response is universal: the approach to the exact limit, a column for each model.
+
+    Rows: C_delta / epsilon against dj and its limit; the deviation of the two against epsilon; the
+    deviation delta(epsilon) of Fig. 5 and what the higher orders predict for it.
+    """
+    with style():
+        figure, grid = plt.subplots(
+            3, len(datasets), figsize=(4.4 * len(datasets), 8.2), layout="constrained",
+            squeeze=False,
+        )  # fmt: skip
+        for column, dataset in enumerate(datasets.values()):
+            top, middle, bottom = grid[:, column]
+            top.set_title(models.title(dataset.attrs["model"]))
+            approach_panel(top, dataset, "delta")
+            orders_panel(middle, dataset, "delta")
+            explained_panel(bottom, dataset, "delta", epsilon0)
+        for axes in grid[:, 0]:
+            axes.legend(loc="best", fontsize=7)
+        _tag_all(grid)
+    return figure
+
+
+def approach_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
+    """C / epsilon^power at l = 2L for every strength, and the exact limit as a black line."""
+    t0 = int(dataset.attrs["t0"])
+    at = {"metric": metric, "position": response.last(dataset)}
+    power = response.POWER[metric]
+    curves = dataset.response.sel(at) / dataset.epsilon**power
+    for epsilon, colour in _epsilon_colours(dataset):
+        axes.plot(
+            dataset.delta_j, curves.sel(epsilon=epsilon), color=colour, linewidth=0.8,
+            label=rf"$\varepsilon={epsilon:g}$" if epsilon in _ends(dataset) else None,
+        )  # fmt: skip
+    limit, error = response.measured_linear(dataset).sel(at), dataset.linear_sem.sel(at)
+    _band(axes, limit, error, "delta_j", "black", "linear limit")
+    axes.axvline(t0 - 1, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
+    _log_scale(axes)
+    axes.set_xlabel(r"$\Delta j$")
+    axes.set_ylabel(f"${_bar(metric)} / \\varepsilon{'^2' if power == 2 else ''}$")
+
+
+def orders_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
+    """|C / (epsilon^power linear) - 1| at l = 2L: every dj, their root mean square, and its terms.
+
+    The terms are b epsilon and c epsilon^2 of `response.higher_orders`, each as its root mean
+    square over dj. Grey: what rounding alone would show.
+    """
+    at = {"metric": metric, "position": response.last(dataset)}
+    linear = response.measured_linear(dataset).sel(at)
+    ratio = response.linear_ratio(dataset.response.sel(at), linear, metric)
+    epsilon = dataset.epsilon
+    axes.plot(
+        epsilon, abs(ratio - 1).transpose("epsilon", "delta_j"), linestyle="none", marker=".",
+        markersize=2, alpha=0.3, color=CATEGORIES[5], rasterized=True,
+    )  # fmt: skip
+    axes.plot(epsilon, _rms(ratio - 1), "o-", markersize=3.5, color=CATEGORIES[0],
+              label=r"root mean square over $\Delta j$")  # fmt: skip
+    axes.plot(epsilon, np.abs((ratio - 1).mean("delta_j")), "s", markersize=3, color=ACCENT,
+              label=r"|mean over $\Delta j$|")  # fmt: skip
+    b, c = response.higher_orders(ratio)
+    for coefficient, power, line in ((b, 1, "--"), (c, 2, ":")):
+        label = rf"${'bc'[power - 1]}\,\varepsilon{'^2' if power == 2 else ''}$"
+        axes.plot(epsilon, float(_rms(coefficient)) * epsilon**power, line, color="0.25",
+                  linewidth=1, label=label)  # fmt: skip
+    axes.axhline(0.05, color=GREY, linewidth=0.8)
+    axes.text(float(epsilon[0]), 0.055, "5 %", color=GREY, fontsize=7)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(1e-4, 3)
+    if "floor" in dataset:
+        relative = (response.noise(dataset).sel(at) / dataset.response.sel(at)).mean("delta_j")
+        _under_floor(axes, "epsilon", relative)
+    axes.set_xlabel(r"$\varepsilon$")
+    axes.set_ylabel(rf"$|{_bar(metric)} / (\varepsilon\,\mathrm{{linear}}) - 1|$")
+
+
+def explained_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -> None:
+    """delta(epsilon) of Fig. 5 and its prediction from the limit and two higher orders."""
+    at = {"metric": metric, "position": response.last(dataset)}
+    deviation = response.relative_deviation(dataset, metric, epsilon0)["mean"]
+    linear = response.measured_linear(dataset).sel(at)
+    ratio = response.linear_ratio(dataset.response.sel(at), linear, metric)
+    b, c = response.higher_orders(ratio)
+    fine = xr.DataArray(np.geomspace(dataset.epsilon.min(), dataset.epsilon.max(), 200), dims="x")
+    reference = 1 + b * epsilon0 + c * epsilon0**2
+    predicted = ((1 + b * fine + c * fine**2) / reference - 1).mean("delta_j")
+    limit = float((1 / response.at_epsilon(ratio, epsilon0)).mean("delta_j")) - 1
+    axes.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
+    axes.axvline(epsilon0, color=GREY, linewidth=0.8)
+    axes.axhline(limit, color=CATEGORIES[0], linewidth=0.9, label="from the linear limit alone")
+    axes.plot(
+        fine, predicted, color="0.25", linewidth=1, label="with two higher orders, fitted up to 0.1"
+    )
+    axes.plot(dataset.epsilon, deviation, "o", markersize=3.5, color=ACCENT,
+              label=r"$\delta(\varepsilon)$ of Fig. 5")  # fmt: skip
+    axes.set_xscale("log")
+    reach = 1.15 * float(np.abs(deviation).max())
+    axes.set_ylim(-reach, reach)
+    axes.set_xlabel(r"$\varepsilon$")
+    axes.set_ylabel(r"$\delta$")
+
+
+def noise_floor(datasets: Mapping[str, xr.Dataset]) -> Figure:
+    """Response and noise floor at l = 2L, averaged over dj, for several number types.
+
+    A response that is exactly zero has no point on the logarithmic axis.
+
+    Args:
+        datasets: results of one model by number type.
+    """
+    with style():
+        figure, axes = plt.subplots(figsize=(5.2, 3.8), layout="constrained")
+        for (name, dataset), colour in zip(datasets.items(), CATEGORIES, strict=False):
+            at = {"metric": "delta", "position": response.last(dataset)}
+            curve = dataset.response.sel(at).mean("delta_j")
+            level = float(response.measured_floor(dataset).sel(at).mean("delta_j"))
+            shown = curve.where(curve > 0)
+            axes.plot(dataset.epsilon, shown, "o-", markersize=3.5, color=colour, label=name)
+            axes.axhline(level, color=colour, linewidth=0.9, linestyle="--")
+        axes.plot([], [], color=GREY, linestyle="--", linewidth=0.9, label="noise floor")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(r"$\varepsilon$")
+        axes.set_ylabel(rf"${_bar('delta')}$, mean over $\Delta j$")
+        axes.legend()
     return figure
 
 
@@ -240,6 +371,10 @@ def collapse_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     axes.set_ylim(low * 0.8, high * (high / low) ** 1.1)
     for each in (axes, inset):
         _log_scale(each)
+    if "floor" in dataset:
+        level, weakest = response.noise(dataset).sel(at), _ends(dataset)[0]
+        _under_floor(axes, "delta_j", (level / chi).sel(epsilon=weakest))
+        _under_floor(inset, "delta_j", level.min("epsilon"), shown=True)
     inset.tick_params(labelsize=6, length=2, pad=1)
     inset.set_title(f"${_bar(metric)}$", fontsize=8, pad=2)
     axes.set_xlabel(r"$\Delta j$")
@@ -269,6 +404,18 @@ def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -
     )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
+    at = {"metric": metric, "position": response.last(dataset)}
+    if "linear" in dataset:
+        reference = response.at_epsilon(dataset.response.sel(at), epsilon0)
+        limit = (dataset.linear.sel(at) / reference).mean("delta_j")
+        axes.plot(
+            dataset.epsilon.values, dataset.epsilon.values ** response.POWER[metric] * float(limit),
+            color=ACCENT, linewidth=0.9, zorder=2.5, label=r"linear limit",
+        )  # fmt: skip
+    if "floor" in dataset:
+        reference = response.at_epsilon(dataset.response.sel(at), epsilon0)
+        level = (response.noise(dataset).sel(at) / reference).mean("delta_j")
+        _under_floor(axes, "epsilon", level, shown=True)
     axes.set_xlabel(r"$\varepsilon$")
     axes.set_ylabel(rf"${_bar(metric)}(\varepsilon) / {_bar(metric)}(\varepsilon_0)$")
     power = {1: "", 2: "^2"}[response.POWER[metric]]
@@ -289,6 +436,15 @@ def deviation_inset(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: floa
         linewidth=0.8, elinewidth=0.6, color=ACCENT,
     )  # fmt: skip
     inset.axvline(epsilon0, color=GREY, linewidth=0.6)
+    at = {"metric": metric, "position": response.last(dataset)}
+    reference = response.at_epsilon(dataset.response.sel(at), epsilon0)
+    if "linear" in dataset:
+        scale = epsilon0 ** response.POWER[metric]
+        limit = float((dataset.linear.sel(at) * scale / reference).mean("delta_j")) - 1
+        inset.axhline(limit, color=CATEGORIES[0], linewidth=0.8)
+    if "floor" in dataset:
+        relative = (response.noise(dataset).sel(at) / dataset.response.sel(at)).mean("delta_j")
+        inset.fill_between(dataset.epsilon, -relative, relative, **UNDER_FLOOR)
     inset.set_xscale("log")
     inset.set_ylim(-0.5, 0.5)
     inset.set_ylabel(r"$\delta$", fontsize=8, labelpad=0)
@@ -311,6 +467,14 @@ def layers_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
             inset.plot(dataset.position[1:], curves.sel(one)[1:], color=colour, linewidth=0.6)
     if inset is not None:
         _log_scale(inset)
+    if "floor" in dataset:
+        weakest = response.noise(dataset).sel(at).sel(epsilon=_ends(dataset)[0])
+        if inset is not None:
+            _under_floor(axes, "position", weakest / float(chi.min()))
+            _under_floor(inset, "position", weakest[1:], shown=True)
+        else:
+            axes.fill_between(dataset.position, -weakest, weakest, **UNDER_FLOOR)
+    if inset is not None:
         inset.tick_params(labelsize=6, length=2, pad=1)
         inset.set_title(f"${_bar(metric)}$", fontsize=8, pad=2)
         axes.set_ylim(top=axes.get_ylim()[1] * 1.75)
@@ -326,10 +490,8 @@ def increments_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     normalise = response.POWER[metric] > 0
     curve = response.at_epsilon(dataset.response.sel(at), epsilon0)
     steps = response.increments(curve, normalise)
-    # sem of neighbouring positions is correlated; their quadratic sum bounds the error from above.
-    sem = response.at_epsilon(dataset.response_sem.sel(at), epsilon0)
     total = float(curve[-1] - curve[0]) if normalise else 1.0
-    error = np.hypot(sem[1:].values, sem[:-1].values) / total
+    error = response.increments_error(dataset, metric, epsilon0) / total
     colours = [SUBLAYERS[str(sublayer)][0] for sublayer in steps.sublayer.values]
     axes.bar(steps.position, steps, color=colours, width=0.9)
     axes.errorbar(steps.position, steps, yerr=error, fmt="none", ecolor="0.3", elinewidth=0.5)
@@ -553,6 +715,20 @@ def _band(
     )
 
 
+def _under_floor(axes: Axes, dim: str, level: xr.DataArray, shown: bool = False) -> None:
+    """Grey out what lies under the noise floor.
+
+    Args:
+        level: noise along `dim`.
+        shown: extend the y axis down to the floor where it lies below what is drawn.
+    """
+    bottom, top = axes.get_ylim()
+    if shown and bottom > 0:
+        bottom = min(bottom, 0.6 * float(level.where(level > 0).min()))
+    axes.fill_between(level[dim], bottom, level, **UNDER_FLOOR)
+    axes.set_ylim(bottom, top)
+
+
 def _log_scale(axes: Axes) -> None:
     """Logarithmic y axis, labelled at full decades only where there are at least two of them."""
     axes.set_yscale("log")
@@ -578,6 +754,15 @@ def _epsilon_colorbar(figure: Figure, axes: np.ndarray, dataset: xr.Dataset) -> 
         label=r"$\varepsilon$ (white lines: measured)",
     )  # fmt: skip
     bar.ax.vlines(dataset.epsilon.values, 0, 1, color="white", linewidth=0.8)
+
+
+def _ends(dataset: xr.Dataset) -> tuple[float, float]:
+    return float(dataset.epsilon.min()), float(dataset.epsilon.max())
+
+
+def _rms(values: xr.DataArray) -> xr.DataArray:
+    """Root mean square over dj."""
+    return (values**2).mean("delta_j") ** 0.5
 
 
 def _present(dataset: xr.Dataset) -> list[tuple[str, str]]:
@@ -612,3 +797,85 @@ def _tag(axes: Axes, letter: str) -> None:
 def _tag_all(grid: np.ndarray) -> None:
     for axes, letter in zip(grid.ravel(), "abcdefghijkl", strict=False):
         _tag(axes, letter)
+
+
+LABEL_LENGTH = 12  # characters of a token shown on an axis
+LABEL_POINTS = 5.0  # smallest distance of two labels that can be read
+
+
+def prompt_matrix(
+    dataset: xr.Dataset, metric: str = "delta", sequence: int | None = None
+) -> Figure:
+    """Response matrix C(i, j) at l = 2L and epsilon0 with the tokens on both axes.
+
+    Long tokens are cut, characters the font lacks are shown as boxes, and from about 130 tokens on
+    only every k-th is named.
+
+    Args:
+        dataset: results of a prompt. Where they hold no `token_label`, token ids are shown.
+        metric: which matrix.
+        sequence: whose tokens are shown where the matrix is a mean over several sequences; if None
+            their places in the sequence are shown instead.
+
+    Raises:
+        ValueError: no such sequence.
+    """
+    n, t = dataset.sizes["sequence"], dataset.sizes["token"]
+    if sequence is not None and not 0 <= sequence < n:
+        raise ValueError(f"sequence={sequence}: not measured; use 0 <= sequence < {n}")
+    shown = 0 if n == 1 else sequence
+    matrix = dataset.matrix.sel(metric=metric).values
+    causal = np.ma.masked_array(matrix, np.tri(t, k=-1, dtype=bool))
+    if _is_cosine(metric):
+        norm: Normalize = Normalize(-1, 1)
+    else:
+        norm = LogNorm(*np.percentile(causal.compressed()[causal.compressed() > 0], (2, 99.8)))
+    side = min(max(3.0, 0.1 * t), 10.0)
+    pitch = 72 * side / t
+    every = int(np.ceil(LABEL_POINTS / pitch))
+    places = np.arange(0, t, every)
+    if shown is None:
+        names = [str(place) for place in places]
+    else:
+        texts = dataset["token_label" if "token_label" in dataset else "tokens"][shown].values
+        names = [_clipped(str(text)) for text in texts[places]]
+    look: dict[str, Any] = {
+        "family": "monospace",
+        "fontsize": min(0.85 * every * pitch, 8),
+        "parse_math": False,
+    }
+    with style():
+        figure, axes = plt.subplots(figsize=(side + 1.9, side + 0.9), layout="constrained")
+        image = axes.imshow(causal, norm=norm, cmap=_colormap(metric), origin="upper")
+        axes.xaxis.tick_top()
+        axes.xaxis.set_label_position("top")
+        axes.set_xticks(places, names, rotation=90, **look)
+        axes.set_yticks(places, names, **look)
+        axes.tick_params(length=1.5, pad=1)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        mean = f"; mean over {n} sequences" if n > 1 else ""
+        axes.set_xlabel("observed token (target $j$)")
+        axes.set_ylabel(f"perturbed token (source $i$){mean}")
+        figure.colorbar(
+            image, ax=axes, shrink=0.8, extend="neither" if _is_cosine(metric) else "both",
+            label=rf"${_c(metric)}(i,j)$ at $\varepsilon={dataset.attrs['epsilon0']:g}$",
+        )  # fmt: skip
+    return figure
+
+
+def _clipped(token: str) -> str:
+    """A token short enough for an axis, in characters that can be drawn there."""
+    drawn = "".join(character if _drawable(character) else "□" for character in token)
+    return drawn if len(drawn) <= LABEL_LENGTH else drawn[: LABEL_LENGTH - 1] + "…"
+
+
+def _drawable(character: str) -> bool:
+    """Whether any installed font of the monospace family has the character."""
+    for family in mpl.rcParams["font.monospace"]:
+        try:
+            path = mpl.font_manager.findfont(family, fallback_to_default=False)
+        except ValueError:
+            continue
+        if mpl.font_manager.get_font(path).get_char_index(ord(character)):
+            return True
+    return False

@@ -11,12 +11,14 @@ import tempfile
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import pairwise
+from operator import index
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +32,7 @@ from universal_response.models import (
     Provenance,
     architecture,
     load_model,
+    load_tokenizer,
     weights_sha256,
 )
 from universal_response.propagation import (
@@ -38,8 +41,13 @@ from universal_response.propagation import (
     linear_inner_products,
     positions,
 )
-from universal_response.response import measured_floor, noise, response_function, window
-from universal_response.sequences import repeated_random_tokens
+from universal_response.response import last, measured_floor, noise, response_function, window
+from universal_response.sequences import (
+    passages,
+    repeated_random_tokens,
+    token_labels,
+    tokens_of_text,
+)
 
 SCHEMA_VERSION = 2
 DEFAULT_EPSILONS = (3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5)
@@ -49,28 +57,38 @@ CHUNK_BYTES = {"cpu": 1 << 30, "cuda": 1 << 33}
 # No more than this is lost when a measurement is killed.
 SEQUENCES_PER_SHARD = 8
 
-# Leading bits kept of what is stored: a response to 8e-6 (rounding in the model is worse), what is
-# only compared or averaged again to 1e-4, an error to two digits.
-RESPONSE_BITS, SEQUENCE_BITS, ERROR_BITS = 16, 12, 8
+# Leading bits kept of stored float32 numbers, so that they compress: averages to 8e-6 (the
+# model itself rounds worse), the witness to 1e-4, what is averaged again to 5e-4, errors to 4e-3.
+STORED_BITS = {
+    **dict.fromkeys(("response", "linear", "matrix"), 16),
+    **dict.fromkeys(("witness", "last_linear"), 12),
+    **dict.fromkeys(("last_response", "peak_response", "window_response"), 10),
+    **dict.fromkeys(("response_sem", "linear_sem", "floor"), 8),
+}
+
+RANDOM = "repeated random tokens"
 
 _PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "xarray", "universal-response")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is measured.
+    """What is measured: repeated random tokens, or the tokens given.
 
     Attributes:
-        t0: length T0 of the repeated block; the sequence has T = 2 T0 tokens.
-        batch: number of sequences averaged over (the paper has 32).
+        t0: length T0 of the repeated block; a random sequence has T = 2 T0 tokens. With `tokens`
+            given, 0 says that nothing is known to repeat.
+        batch: number of sequences averaged over (the paper has 32); that of `tokens` if given.
         epsilons: perturbation strengths, each in (0, 1].
         epsilon0: reference strength of the response matrix; one of `epsilons`.
-        seed: of the random tokens.
+        seed: of the random tokens; 0 with `tokens` given.
         dtype: of the model, where `measure` loads it.
         device: for the model, where `measure` loads it.
         sequences_per_chunk: sequences measured at a time; chosen from the memory they need if None.
         noise_floor: measure the rounding error as well (`floor_epsilon`).
         linear: measure the exact limit epsilon -> 0 as well; costs about three strengths.
+        tokens: token ids (sequence, token) to measure instead of random ones.
+        text_sha256: where the tokens come from a text, digest of it and of how it was cut.
 
     Raises:
         ValueError: a setting is out of range.
@@ -86,10 +104,49 @@ class Settings:
     sequences_per_chunk: int | None = None
     noise_floor: bool = True
     linear: bool = True
+    tokens: tuple[tuple[int, ...], ...] | None = None
+    text_sha256: str = ""
+
+    @classmethod
+    def for_tokens(cls, tokens: Any, t0: int = 0, **others: Any) -> "Settings":
+        """Settings to measure these token ids.
+
+        Args:
+            tokens: array of whole numbers (sequence, token), or lists of equal length.
+            t0: length of a block that every sequence holds twice in a row; 0 if there is none.
+            others: as for `Settings`.
+        """
+        return cls(tokens=_token_rows(tokens), t0=t0, **others)
+
+    @classmethod
+    def for_text(
+        cls,
+        text: str,
+        tokenizer: Any,
+        bos: bool | None = None,
+        repeat: bool = False,
+        length: int | None = None,
+        **others: Any,
+    ) -> "Settings":
+        """Settings to measure a text, by `tokens_of_text`."""
+        tokens = tokens_of_text(text, tokenizer, bos, repeat, length)
+        t0 = tokens.shape[1] // 2 if repeat else 0
+        digest = _text_sha256(text, bos, repeat, length)
+        return cls.for_tokens(tokens, t0, text_sha256=digest, **others)
+
+    @property
+    def input(self) -> str:
+        """What is measured, in words: `repeated random tokens`, `tokens` or `text`."""
+        return RANDOM if self.tokens is None else "text" if self.text_sha256 else "tokens"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "epsilons", tuple(float(epsilon) for epsilon in self.epsilons))
-        if self.t0 < 2:
+        if self.tokens is not None:
+            object.__setattr__(self, "tokens", _token_rows(self.tokens))
+            _check_tokens(self.tokens, self.t0)
+            object.__setattr__(self, "batch", len(self.tokens))
+            object.__setattr__(self, "seed", 0)
+        elif self.t0 < 2:
             raise ValueError(
                 f"t0={self.t0}: the repeated block needs at least 2 tokens; use t0 >= 2"
             )
@@ -136,21 +193,23 @@ def measure(
         Dataset in the schema of the book's page on data: `tokens`, `response`, `response_sem`,
         `matrix`, `witness`, `last_response`, `peak_response`, `window_response`, and if asked
         `floor`, `linear`, `linear_sem`, `last_linear`, with provenance attributes. Numbers are
-        float32 rounded to the bits that carry information, or those of a float64 model as they are.
-        Standard errors are nan for a single sequence.
+        float32, or float64 for a float64 model. Standard errors are nan for a single sequence.
+        Tokens that were given have a `token_label` where there is a tokenizer; with t0 = 0 they
+        have no `peak_response` and `window_response`.
 
     Raises:
-        ValueError: 2 * t0 exceeds the model's context, or `shards` for a model of unknown weights.
+        ValueError: a sequence exceeds the model's context, a token is not in its vocabulary, or
+            `shards` for a model of unknown weights.
     """
     if isinstance(model, str):
+        # The one a bridge carries has been changed (`load_tokenizer`), and takes longer to load.
+        tokenizer = load_tokenizer(model) if settings.tokens else None
         model = load_model(
             model, settings.device, settings.dtype, tokenizer=False, progress=progress
         )
-    if 2 * settings.t0 > model.cfg.n_ctx:
-        raise ValueError(
-            f"t0={settings.t0}: 2 * t0 = {2 * settings.t0} tokens exceed the model's context of "
-            f"{model.cfg.n_ctx}; use t0 <= {model.cfg.n_ctx // 2}"
-        )
+    else:
+        tokenizer = getattr(model, "tokenizer", None)
+    tokens = _tokens(model, settings)
     weakest, floor = min(settings.epsilons), floor_epsilon(model.cfg.dtype)
     if weakest < 10 * floor:
         warnings.warn(
@@ -158,12 +217,30 @@ def measure(
             f"{10 * floor:.1g}",
             stacklevel=2,
         )
-    tokens = repeated_random_tokens(
-        settings.t0, settings.batch, model.cfg.d_vocab, np.random.default_rng(settings.seed)
-    )
     folder = Path(shards) if shards else None
     parts = _measure_shards(model, tokens, settings, progress, folder)
-    return _assemble(model, tokens, settings, parts)
+    dataset = _assemble(model, tokens, settings, parts)
+    _warn_under_floor(dataset)
+    if settings.tokens and tokenizer is not None:
+        dataset["token_label"] = (("sequence", "token"), token_labels(tokens, tokenizer))
+    return dataset
+
+
+def _warn_under_floor(dataset: xr.Dataset) -> None:
+    """Warn of strengths whose response at l = 2L is on average hardly above its rounding error."""
+    if "floor" not in dataset:
+        return
+    at = {"metric": "delta", "position": last(dataset)}
+    floor = float(dataset.floor.sel(at).mean())
+    size = dataset.response.sel(at).mean("delta_j")
+    lost = [float(epsilon) for epsilon in size.epsilon[size.values < 3 * floor]]
+    if lost:
+        clear = 10 * floor * float(size.epsilon.max() / size.sel(epsilon=size.epsilon.max()))
+        warnings.warn(
+            f"epsilons: {', '.join(f'{epsilon:g}' for epsilon in lost)} lie within three times the "
+            f"noise floor of this model in {dataset.attrs['dtype']}; use at least {clear:.1g}",
+            stacklevel=3,
+        )
 
 
 def floor_epsilon(dtype: torch.dtype) -> float:
@@ -180,13 +257,24 @@ def floor_epsilon(dtype: torch.dtype) -> float:
 def save_results(dataset: xr.Dataset, path: str | Path) -> Path:
     """Write a Dataset as NetCDF, complete or not at all, with a digest of its numbers.
 
+    float32 numbers are rounded to the bits that carry information (`STORED_BITS`).
+
     Returns:
         The path written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sealed = dataset.assign_attrs(content_sha256=_content_sha256(dataset))
-    encoding = {name: {"zlib": True, "complevel": 9, "shuffle": True} for name in dataset.data_vars}
+    stored = dataset.assign(
+        {
+            name: dataset[name].copy(data=_round_mantissa(dataset[name].values, bits))
+            for name, bits in STORED_BITS.items()
+            if name in dataset and dataset[name].dtype == np.float32
+        }
+    )
+    sealed = stored.assign_attrs(content_sha256=_content_sha256(stored))
+    packed = {"zlib": True, "complevel": 9, "shuffle": True}
+    # Strings of any length cannot be packed.
+    encoding = {name: packed for name, values in dataset.items() if values.dtype.kind not in "OUT"}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
         partial = Path(folder) / path.name
         sealed.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
@@ -233,23 +321,65 @@ def results_for(
 ) -> xr.Dataset:
     """Results with exactly these settings: read from a file, or else measured and saved.
 
-    Any file counts whose model, weights, T0, batch, strengths, reference strength, seed and dtype
-    are those asked for, with floor and linear limit if they are asked for. The device may differ.
-    A new measurement is that of `measure_into`.
+    Any file counts whose model, weights, T0, batch, strengths, reference strength, seed, dtype and
+    given tokens are those asked for, with floor and linear limit if they are asked for. The device
+    may differ. A new measurement is that of `measure_into`.
 
     Args:
-        model: what `load_model` takes.
+        model: what `load_model` takes, or a results file (.nc), which is taken as it is.
         settings: what to measure.
         folder: where files are looked for, and where a new measurement is saved.
         also: further folders to look in, such as that of the shipped results.
         progress: show progress bars while measuring.
     """
+    if model.endswith(".nc"):
+        return load_results(model)
     folder = Path(folder)
-    for path in sorted(path for place in (*also, folder) for path in Path(place).glob("*.nc")):
-        dataset = load_results(path)
+    for dataset in _files_in(*also, folder):
         if _answers(dataset, model, settings):
             return dataset
     return measure_into(folder / results_name(model, settings), model, settings, progress)
+
+
+def results_for_text(
+    model: str,
+    text: str,
+    folder: str | Path = "runs",
+    also: Sequence[str | Path] = (),
+    progress: bool = False,
+    bos: bool | None = None,
+    repeat: bool = False,
+    length: int | None = None,
+    **others: Any,
+) -> xr.Dataset:
+    """`results_for` a text: found again by a digest of it, so that no tokenizer is needed for that.
+
+    Args:
+        model: what `load_model` takes.
+        text: passages separated by blank lines.
+        folder: as for `results_for`.
+        also: as for `results_for`.
+        progress: as for `results_for`.
+        bos: as for `tokens_of_text`, and so `repeat` and `length`.
+        repeat: write every passage twice.
+        length: tokens kept of each passage.
+        others: further `Settings`.
+
+    Raises:
+        ValueError: the model has no tokenizer, or the text is too short.
+    """
+    digest = _text_sha256(text, bos, repeat, length)
+    for dataset in _files_in(*also, folder):
+        if dataset.attrs.get("text_sha256") == digest:
+            found = settings_of(dataset)
+            asked = Settings(
+                tokens=found.tokens, t0=found.t0, text_sha256=found.text_sha256, **others
+            )
+            if _answers(dataset, model, asked):
+                return dataset
+    tokenizer = load_tokenizer(model)
+    settings = Settings.for_text(text, tokenizer, bos, repeat, length, **others)
+    return results_for(model, settings, folder, also, progress)
 
 
 def measure_into(
@@ -257,34 +387,41 @@ def measure_into(
 ) -> xr.Dataset:
     """Measure and save, with the finished shards beside the file until it is written.
 
-    The same call goes on after a kill. Arguments and result are those of `measure`.
+    The same call goes on after a kill. Arguments are those of `measure`.
+
+    Returns:
+        What `load_results` reads from the file.
     """
     path = Path(path)
     shards = path.with_suffix(".shards")
-    dataset = measure(model, settings, progress, shards)
-    save_results(dataset, path)
+    save_results(measure(model, settings, progress, shards), path)
     shutil.rmtree(shards, ignore_errors=True)
-    return dataset
+    return load_results(path)
 
 
 def results_name(model: str, settings: Settings) -> str:
     """File name of a measurement: model, T0, batch, seed and a digest of the other settings."""
     stem = Path(model).name if Path(model).is_dir() else model.replace("/", "--")
     asked = (settings.noise_floor, settings.linear)
-    other = repr((settings.epsilons, settings.epsilon0, settings.dtype, *asked))
+    given = () if settings.tokens is None else (settings.tokens,)
+    other = repr((settings.epsilons, settings.epsilon0, settings.dtype, *asked, *given))
     digest = hashlib.sha256(other.encode()).hexdigest()[:8]
-    return f"{stem}-t{settings.t0}-b{settings.batch}-s{settings.seed}-{digest}.nc"
+    drawn = f"s{settings.seed}" if settings.tokens is None else settings.input
+    return f"{stem}-t{settings.t0}-b{settings.batch}-{drawn}-{digest}.nc"
 
 
 def settings_of(dataset: xr.Dataset) -> Settings:
     """The settings a Dataset was measured with, for measuring it again."""
     attrs = dataset.attrs
+    random = attrs["input"] == RANDOM
     return Settings(
+        tokens=None if random else _token_rows(dataset.tokens.values),
+        text_sha256=str(attrs.get("text_sha256", "")),
         t0=int(attrs["t0"]),
         batch=int(attrs["batch"]),
         epsilons=tuple(dataset.epsilon.values.tolist()),
         epsilon0=float(attrs["epsilon0"]),
-        seed=int(attrs["seed"]),
+        seed=int(attrs["seed"]) if random else 0,
         dtype=str(attrs["dtype"]),
         noise_floor="floor" in dataset,
         linear="linear" in dataset,
@@ -303,7 +440,7 @@ class Verification:
     Attributes:
         compared: how many numbers were compared.
         worst: largest |new - shipped| as a multiple of what is allowed; at most 1 if they agree.
-        where: metric, epsilon, position and delta_j of that number.
+        where: metric, epsilon (0 for the linear limit), position and delta_j of that number.
         median_relative: median of |new - shipped| / |shipped| over delta above its noise.
     """
 
@@ -318,21 +455,32 @@ class Verification:
 
 
 def verify(
-    dataset: xr.Dataset, model: TransformerBridge | None = None, progress: bool = False
+    dataset: xr.Dataset,
+    model: TransformerBridge | None = None,
+    progress: bool = False,
+    quick: bool = False,
 ) -> Verification:
     """Measure the first sequence of a Dataset again and compare with the shipped `witness`.
 
-    Allowed is 1e-3 relative (for the cosines: 1e-3 absolute) plus three times the measured noise of
-    each number (`response.noise`).
+    Allowed is 1e-3 relative (for the cosines: 1e-3 absolute) plus five times the measured noise of
+    each number (`response.noise`): among some 400 000 numbers, about five standard deviations are
+    to be expected once. The linear limit of the first sequence, where there is one, is measured
+    again at l = 2L.
 
     Args:
         dataset: results with `witness` and `floor`.
         model: the model they belong to; loaded by its recorded name if None.
+        progress: show a progress bar.
+        quick: only the weakest, the strongest and the reference strength, and no linear limit.
 
     Raises:
         ValueError: the weights or the tokens are not those recorded, or no floor was measured.
         WeightsUnavailable: the weights are not to be had.
     """
+    if quick:
+        ends = (float(dataset.epsilon.min()), float(dataset.epsilon.max()))
+        chosen = {*ends, float(dataset.attrs["epsilon0"])}
+        dataset = dataset.sel(epsilon=dataset.epsilon.isin(list(chosen)))
     settings = settings_of(dataset)
     shipped = dataset.witness
     floor = measured_floor(dataset)
@@ -348,9 +496,7 @@ def verify(
         raise ValueError(
             f"weights_sha256={recorded}: the model at hand has {loaded}; use the recorded weights"
         )
-    tokens = repeated_random_tokens(
-        settings.t0, settings.batch, model.cfg.d_vocab, np.random.default_rng(settings.seed)
-    )
+    tokens = _tokens(model, settings)
     if not np.array_equal(tokens, dataset.tokens.values):
         raise ValueError(f"tokens: not those of seed={settings.seed}; the file was changed")
     strengths = _strengths(model, settings)
@@ -362,17 +508,41 @@ def verify(
     found = shipped.copy(data=responses[0][:, : len(settings.epsilons)])
     is_cosine = shipped.metric.str.startswith("theta")
     rounding = np.maximum(rounding, xr.where(is_cosine, _cosine_noise(products, shipped), 0.0))
-    allowed = 1e-3 * xr.where(is_cosine, 1.0, np.abs(shipped)) + 3 * rounding
-    difference = np.abs(found - shipped)
-    # Where nothing is allowed, equality is asked for; what is not a number agrees with nothing.
-    excess = xr.where(difference == 0, 0.0, difference / allowed).fillna(np.inf)
-    worst = excess.argmax(...)
-    at = excess.isel(worst)
+    excess = _excess(found, shipped, 5 * rounding)
+    if settings.linear and not quick:
+        excess = xr.concat(
+            [excess, _linear_excess(model, tokens[:1], dataset)], "epsilon", join="outer"
+        )
+    at = excess.isel(excess.fillna(-1.0).argmax(...))
     of_delta = shipped.sel(metric="delta")
-    clear = of_delta > 3 * rounding.sel(metric="delta")
-    relative = (difference.sel(metric="delta") / of_delta.where(clear)).median()
+    clear = of_delta > 5 * rounding.sel(metric="delta")
+    relative = (np.abs(found - shipped).sel(metric="delta") / of_delta.where(clear)).median()
     where = {name: at[name].item() for name in ("metric", "epsilon", "position", "delta_j")}
-    return Verification(excess.size, float(at), where, float(relative))
+    return Verification(int(excess.count()), float(at), where, float(relative))
+
+
+def _excess(found: xr.DataArray, shipped: xr.DataArray, rounding: xr.DataArray) -> xr.DataArray:
+    """|found - shipped| as a multiple of what is allowed; infinite where it is not a number."""
+    is_cosine = shipped.metric.str.startswith("theta")
+    allowed = 1e-3 * xr.where(is_cosine, 1.0, np.abs(shipped)) + rounding
+    difference = np.abs(found - shipped)
+    # Where nothing is allowed, equality is asked for.
+    return xr.where(difference == 0, 0.0, difference / allowed).fillna(np.inf)
+
+
+def _linear_excess(
+    model: TransformerBridge, tokens: np.ndarray, dataset: xr.Dataset
+) -> xr.DataArray:
+    """`_excess` of the linear limit of the first sequence at l = 2L; elsewhere not compared."""
+    products = linear_inner_products(torch.from_numpy(tokens), model)
+    found = _response_functions(products, LINEAR_METRICS)[0][:, 0, -1]
+    shipped = dataset.last_linear.isel(sequence=0)
+    # phi is a difference of inner products of size delta^2.
+    size = shipped.sel(metric="delta") ** 2
+    unit = float(np.finfo(shipped.dtype).eps)
+    rounding = xr.where(shipped.metric == "phi", 100 * unit * size, 0.0)
+    excess = _excess(shipped.copy(data=found), shipped, rounding.transpose(*shipped.dims))
+    return excess.expand_dims(epsilon=[0.0], position=dataset.position[-1:])
 
 
 def _cosine_noise(products: InnerProducts, shipped: xr.DataArray) -> xr.DataArray:
@@ -396,7 +566,7 @@ def _cosine_noise(products: InnerProducts, shipped: xr.DataArray) -> xr.DataArra
 
 def _answers(dataset: xr.Dataset, model: str, settings: Settings) -> bool:
     """Whether a Dataset is what measuring a model with these settings would give."""
-    names = ("t0", "batch", "epsilons", "epsilon0", "seed", "dtype")
+    names = ("t0", "batch", "epsilons", "epsilon0", "seed", "dtype", "tokens")
     found = settings_of(dataset)
     same = all(getattr(found, name) == getattr(settings, name) for name in names)
     floor = found.noise_floor or not settings.noise_floor
@@ -405,6 +575,85 @@ def _answers(dataset: xr.Dataset, model: str, settings: Settings) -> bool:
         return False
     hashes = {dataset.attrs["weights_sha256"], weights_sha256(model)} - {"unknown"}
     return len(hashes) <= 1
+
+
+def _files_in(*folders: str | Path) -> Iterator[xr.Dataset]:
+    for path in sorted(path for folder in folders for path in Path(folder).glob("*.nc")):
+        try:
+            yield load_results(path)
+        except ValueError as error:
+            warnings.warn(f"{error}; skipped", stacklevel=3)
+
+
+def _text_sha256(text: str, bos: bool | None, repeat: bool, length: int | None) -> str:
+    asked = repr((passages(text), bos, repeat, length))
+    return hashlib.sha256(asked.encode()).hexdigest()
+
+
+def _token_rows(tokens: Any) -> tuple[tuple[int, ...], ...]:
+    """The tokens as tuples of int.
+
+    Raises:
+        ValueError: no rows of whole numbers.
+    """
+    try:
+        return tuple(tuple(index(token) for token in row) for row in tokens)
+    except TypeError:
+        raise ValueError(
+            "tokens: not an array (sequence, token) of whole numbers; give a list of token ids for "
+            "each sequence"
+        ) from None
+
+
+def _check_tokens(rows: tuple[tuple[int, ...], ...], t0: int) -> None:
+    """Check that sequences can be measured together and that a block of t0 tokens is repeated.
+
+    Raises:
+        ValueError: none, ragged, a single token, or no such block.
+    """
+    if not rows or len(rows[0]) < 2:
+        raise ValueError("tokens: give at least one sequence of at least 2 tokens")
+    for number, row in enumerate(rows):
+        if len(row) != len(rows[0]):
+            raise ValueError(
+                f"tokens: sequence {number} has {len(row)} of them, sequence 0 has {len(rows[0])}; "
+                "make all sequences equally long"
+            )
+        starts = range(len(row) - 2 * t0 + 1)
+        repeats = any(row[at : at + t0] == row[at + t0 : at + 2 * t0] for at in starts)
+        if t0 and (t0 < 2 or not repeats):
+            raise ValueError(
+                f"t0={t0}: sequence {number} does not hold a block of so many tokens (at least 2) "
+                "twice in a row; use t0=0 if nothing repeats"
+            )
+
+
+def _tokens(model: TransformerBridge, settings: Settings) -> np.ndarray:
+    """The tokens to measure (sequence, token).
+
+    Raises:
+        ValueError: more tokens than the model's context, or an id outside its vocabulary.
+    """
+    context, vocabulary = model.cfg.n_ctx, model.cfg.d_vocab
+    if settings.tokens is None:
+        if 2 * settings.t0 > context:
+            raise ValueError(
+                f"t0={settings.t0}: 2 * t0 = {2 * settings.t0} tokens exceed the model's context "
+                f"of {context}; use t0 <= {context // 2}"
+            )
+        generator = np.random.default_rng(settings.seed)
+        return repeated_random_tokens(settings.t0, settings.batch, vocabulary, generator)
+    if len(settings.tokens[0]) > context:
+        raise ValueError(
+            f"tokens: sequences of {len(settings.tokens[0])} tokens exceed the model's context of "
+            f"{context}; shorten them (--length)"
+        )
+    wrong = [token for row in settings.tokens for token in row if not 0 <= token < vocabulary]
+    if wrong:
+        raise ValueError(
+            f"tokens: id {wrong[0]} is outside the model's vocabulary; use 0 <= id < {vocabulary}"
+        )
+    return np.array(settings.tokens, dtype=np.int64)
 
 
 _BAR = {"unit": "tok", "unit_scale": True}
@@ -515,8 +764,8 @@ def _shards(
     limit = CHUNK_BYTES.get(_device(model).type, CHUNK_BYTES["cpu"])
     if per_sequence > limit:
         warnings.warn(
-            f"t0={t // 2}: one sequence needs {per_sequence / 2**30:.1f} GiB beside the weights; if"
-            " memory runs out use a smaller t0 or fewer epsilons",
+            f"memory: a sequence of {t} tokens needs {per_sequence / 2**30:.1f} GiB beside the "
+            "weights; if it runs out use shorter sequences or fewer epsilons",
             stacklevel=2,
         )
     size = asked or min(max(1, limit // per_sequence), SEQUENCES_PER_SHARD)
@@ -569,9 +818,7 @@ def _load_shard(path: Path, identity: str) -> dict[str, np.ndarray]:
 def _assemble(
     model: TransformerBridge, tokens: np.ndarray, settings: Settings, parts: dict[str, np.ndarray]
 ) -> xr.Dataset:
-    n, peak = len(settings.epsilons), settings.t0 - 1
-    reference = settings.epsilons.index(settings.epsilon0)
-    shown = window(settings.t0)
+    n = len(settings.epsilons)
     found = positions(model)
     finite, floor = parts["finite"][:, :, :n], parts["finite"][:, :, n:]
     dims = ("metric", "epsilon", "position", "delta_j")
@@ -580,37 +827,31 @@ def _assemble(
     of_sequences = finite.transpose(1, 2, 0, 3, 4)
     variables = {
         "tokens": (("sequence", "token"), tokens),
-        "response": (dims, _round_mantissa(_mean(finite), RESPONSE_BITS)),
+        "response": (dims, _mean(finite)),
         "response_sem": (dims, _standard_error(finite)),
-        "matrix": (
-            ("metric", "source", "target"),
-            _round_mantissa(_mean(parts["matrix"]), RESPONSE_BITS),
-        ),
-        "witness": (dims, _round_mantissa(finite[0], SEQUENCE_BITS)),
-        "last_response": (
-            (*by_sequence, "delta_j"),
-            _round_mantissa(of_sequences[:, :, :, -1], SEQUENCE_BITS),
-        ),
-        "peak_response": (
-            (*by_sequence, "position"),
-            _round_mantissa(of_sequences[..., peak], SEQUENCE_BITS),
-        ),
-        "window_response": (
-            ("metric", "sequence", "position", "window"),
-            _round_mantissa(of_sequences[:, reference][..., shown], SEQUENCE_BITS),
-        ),
+        "matrix": (("metric", "source", "target"), _mean(parts["matrix"])),
+        "witness": (dims, finite[0]),
+        "last_response": ((*by_sequence, "delta_j"), of_sequences[:, :, :, -1]),
     }
+    if settings.t0:
+        reference, shown = settings.epsilons.index(settings.epsilon0), window(settings.t0)
+        variables["peak_response"] = (
+            (*by_sequence, "position"),
+            of_sequences[..., settings.t0 - 1],
+        )
+        variables["window_response"] = (
+            ("metric", "sequence", "position", "window"),
+            of_sequences[:, reference][..., shown],
+        )
     if settings.noise_floor:
-        floor_mean = _mean(floor[:, :, 0]).astype(np.float32)
-        variables["floor"] = (without_strength, _round_mantissa(floor_mean, ERROR_BITS))
+        variables["floor"] = (without_strength, _mean(floor[:, :, 0]).astype(np.float32))
     if settings.linear:
         linear = parts["linear"][:, :, 0]
-        last = linear[:, :, -1].transpose(1, 0, 2)
-        variables["linear"] = (without_strength, _round_mantissa(_mean(linear), RESPONSE_BITS))
+        variables["linear"] = (without_strength, _mean(linear))
         variables["linear_sem"] = (without_strength, _standard_error(linear))
         variables["last_linear"] = (
             ("metric", "sequence", "delta_j"),
-            _round_mantissa(last, SEQUENCE_BITS),
+            linear[:, :, -1].transpose(1, 0, 2),
         )
     coordinates = {
         "metric": list(METRICS),
@@ -619,8 +860,9 @@ def _assemble(
         "layer": ("position", [position.layer for position in found]),
         "sublayer": ("position", [position.sublayer for position in found]),
         "delta_j": np.arange(tokens.shape[1]),
-        "window": shown,
     }
+    if settings.t0:
+        coordinates["window"] = window(settings.t0)
     attributes = _attributes(model, settings)
     attributes["wall_time_s"] = round(float(parts["seconds"].sum()), 1)
     return xr.Dataset(variables, coordinates, attributes)
@@ -637,13 +879,11 @@ def _standard_error(by_sequence: np.ndarray) -> np.ndarray:
     if n == 1:
         return np.full(by_sequence.shape[1:], np.nan, dtype=np.float32)
     spread = by_sequence.std(0, ddof=1, dtype=np.float64) / math.sqrt(n)
-    return _round_mantissa(spread.astype(np.float32), ERROR_BITS)
+    return spread.astype(np.float32)
 
 
 def _round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
-    """Keep the leading bits of float32 numbers, so that they compress; float64 stays as it is."""
-    if values.dtype != np.float32:
-        return values
+    """Keep the leading bits of float32 numbers."""
     drop = 23 - bits
     as_integer = np.ascontiguousarray(values).view(np.uint32)
     rounded = (as_integer + np.uint32(1 << (drop - 1))) & np.uint32(0xFFFFFFFF << drop & 0xFFFFFFFF)
@@ -652,21 +892,28 @@ def _round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
 
 def _attributes(model: TransformerBridge, settings: Settings) -> dict[str, object]:
     provenance = getattr(model, "provenance", Provenance())
-    return asdict(provenance) | {
-        "schema_version": SCHEMA_VERSION,
-        "t0": settings.t0,
-        "batch": settings.batch,
-        "epsilon0": settings.epsilon0,
-        "floor_epsilon": floor_epsilon(model.cfg.dtype) if settings.noise_floor else "not measured",
-        "seed": settings.seed,
-        "input": "repeated random tokens",
-        "dtype": str(model.cfg.dtype).removeprefix("torch."),
-        "device": _device_name(_device(model)),
-        "architecture": json.dumps(architecture(model)),
-        "versions": json.dumps(_versions()),
-        "git_commit": _git_commit(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    of_text = {"text_sha256": settings.text_sha256} if settings.input == "text" else {}
+    return (
+        asdict(provenance)
+        | of_text
+        | {
+            "schema_version": SCHEMA_VERSION,
+            "t0": settings.t0,
+            "batch": settings.batch,
+            "epsilon0": settings.epsilon0,
+            "floor_epsilon": floor_epsilon(model.cfg.dtype)
+            if settings.noise_floor
+            else "not measured",
+            "seed": settings.seed if settings.tokens is None else "none",
+            "input": settings.input,
+            "dtype": str(model.cfg.dtype).removeprefix("torch."),
+            "device": _device_name(_device(model)),
+            "architecture": json.dumps(architecture(model)),
+            "versions": json.dumps(_versions()),
+            "git_commit": _git_commit(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
 
 
 def _versions() -> dict[str, str]:

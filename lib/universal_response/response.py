@@ -78,6 +78,128 @@ def relative_deviation(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.
     return xr.Dataset({"mean": points.mean("delta_j"), "spread": points.std("delta_j")})
 
 
+def linear_ratio(response: xr.DataArray, linear: xr.DataArray, metric: str) -> xr.DataArray:
+    """C(epsilon) over its linear limit, C / (epsilon^power * linear); tends to 1 with epsilon -> 0.
+
+    Args:
+        response: array with dimension epsilon, of one metric.
+        linear: the exact limit, with the same other dimensions.
+        metric: delta or phi; a cosine (power 0) tends to `linear` itself.
+    """
+    return response / (response.epsilon ** POWER[metric] * linear)
+
+
+def linear_deviation(dataset: xr.Dataset, metric: str) -> xr.Dataset:
+    """Mean over dj of `linear_ratio` - 1 at l = 2L: delta(epsilon) with the exact limit as theory.
+
+    Returns:
+        Dataset with `mean` and `spread` over dj, each (epsilon).
+
+    Raises:
+        ValueError: the results hold no linear limit.
+    """
+    at = {"metric": metric, "position": last(dataset)}
+    linear = measured_linear(dataset).sel(at)
+    points = linear_ratio(dataset.response.sel(at), linear, metric) - 1
+    return xr.Dataset({"mean": points.mean("delta_j"), "spread": points.std("delta_j")})
+
+
+def higher_orders(ratio: xr.DataArray, largest: float = 0.1) -> tuple[xr.DataArray, xr.DataArray]:
+    """Coefficients b, c of C / linear = 1 + b epsilon + c epsilon^2, by least squares.
+
+    b belongs to the second order of the response in epsilon, c to the third.
+
+    Args:
+        ratio: `linear_ratio`, with dimension epsilon.
+        largest: strengths up to this one are fitted; nan if there are fewer than two.
+    """
+    fitted = ratio.sel(epsilon=ratio.epsilon <= largest * (1 + 1e-6))
+    if fitted.epsilon.size < 2:
+        unknown = xr.full_like(ratio.isel(epsilon=0, drop=True), np.nan)
+        return unknown, unknown
+    epsilon, excess = fitted.epsilon, fitted - 1
+    moments = {power: float((epsilon**power).sum()) for power in (2, 3, 4)}
+    first, second = (excess * epsilon).sum("epsilon"), (excess * epsilon**2).sum("epsilon")
+    determinant = moments[2] * moments[4] - moments[3] ** 2
+    b = (first * moments[4] - second * moments[3]) / determinant
+    c = (second * moments[2] - first * moments[3]) / determinant
+    return b, c
+
+
+def largest_epsilon(deviation: xr.DataArray, tolerance: float = 0.05) -> xr.DataArray:
+    """Strength up to which |deviation| < tolerance, between strengths linear in log epsilon.
+
+    Args:
+        deviation: array with dimension epsilon, in rising order.
+
+    Returns:
+        The array without epsilon; the largest measured strength where the tolerance is never
+        reached, nan where the weakest already exceeds it.
+    """
+    return xr.apply_ufunc(
+        _crossing,
+        np.log(deviation.epsilon),
+        np.abs(deviation),
+        kwargs={"tolerance": tolerance},
+        input_core_dims=[["epsilon"], ["epsilon"]],
+        vectorize=True,
+    )
+
+
+def _crossing(log_epsilon: np.ndarray, size: np.ndarray, tolerance: float) -> float:
+    beyond = np.flatnonzero(size >= tolerance)
+    if len(beyond) == 0:
+        return float(np.exp(log_epsilon[-1]))
+    first = int(beyond[0])
+    if first == 0:
+        return float("nan")
+    inside = slice(first - 1, first + 1)
+    return float(np.exp(np.interp(tolerance, size[inside], log_epsilon[inside])))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its standard error over sequences."""
+
+    value: float
+    error: float
+
+
+def resample(dataset: xr.Dataset, n_resamples: int, generator: np.random.Generator) -> xr.Dataset:
+    """Means over sequences drawn with replacement (bootstrap), of all that is kept per sequence.
+
+    A quantity computed from the result has the dimension `resample`; `estimate` reads value and
+    error off it. Numbers of one sequence stay together, so errors of ratios and differences are
+    those of pairs.
+
+    Args:
+        dataset: results.
+        n_resamples: how many draws.
+        generator: decides the draws.
+
+    Returns:
+        `last_response`, `peak_response`, `window_response` and, where measured, `last_linear` with
+        `resample` instead of `sequence`; entry 0 is the mean over all sequences as measured. The
+        draws of a single sequence are nan: it tells nothing of the error.
+    """
+    n = dataset.sizes["sequence"]
+    drawn = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples) / n
+    if n == 1:
+        drawn = np.full_like(drawn, np.nan)
+    weights = xr.DataArray(
+        np.concatenate([np.full((1, n), 1 / n), drawn]), dims=("resample", "sequence")
+    )
+    names = ("last_response", "peak_response", "window_response", "last_linear")
+    kept = dataset[[name for name in names if name in dataset]]
+    return kept.map(lambda array: xr.dot(array.astype(float), weights, dim="sequence"))
+
+
+def estimate(resampled: xr.DataArray) -> Estimate:
+    """Value and bootstrap standard error of a quantity computed from `resample`."""
+    draws = resampled.isel(resample=slice(1, None))
+    return Estimate(float(resampled.isel(resample=0)), float(draws.std(ddof=1)))
+
+
 def increments(response: xr.DataArray, normalise: bool) -> xr.DataArray:
     """C(l) - C(l-1) for l = 1 .. 2L (Fig. 3d-f).
 
@@ -87,6 +209,21 @@ def increments(response: xr.DataArray, normalise: bool) -> xr.DataArray:
     """
     steps = response.diff("position", label="upper")
     return steps / steps.sum("position") if normalise else steps
+
+
+def increments_error(dataset: xr.Dataset, metric: str, epsilon: float) -> xr.DataArray:
+    """Standard error of the increments at dj = T0 - 1, before normalisation (Fig. 3d-f).
+
+    Taken over the differences sequence by sequence: neighbouring positions rise and fall together.
+
+    Returns:
+        DataArray (position,) for l = 1 .. 2L; nan for a single sequence.
+    """
+    of_sequences = at_epsilon(dataset.peak_response.sel(metric=metric), epsilon)
+    steps = increments(of_sequences, normalise=False)
+    n = steps.sizes["sequence"]
+    spread = steps.std("sequence", ddof=1) if n > 1 else steps.isel(sequence=0) * np.nan
+    return spread / np.sqrt(n)
 
 
 def sublayer_totals(steps: xr.DataArray) -> xr.DataArray:
@@ -126,13 +263,29 @@ def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") 
     at = {"metric": metric, "delta_j": window(t0)}
     response = at_epsilon(dataset.response.sel(at), epsilon).transpose("position", "delta_j")
     error = at_epsilon(dataset.response_sem.sel(at), epsilon).transpose("position", "delta_j")
-    lead = response.sel(delta_j=t0 - 1) - response.drop_sel(delta_j=t0 - 1)
     doubt = 2 * np.hypot(error.sel(delta_j=t0 - 1), error.drop_sel(delta_j=t0 - 1))
     return InductionOnset(
-        position=_settles((lead > 0).all("delta_j")),
-        resolved=_settles((lead > doubt).all("delta_j")),
+        position=_settles((_lead(response, t0) > 0).all("delta_j")),
+        resolved=_settles((_lead(response, t0) > doubt).all("delta_j")),
         peak=response.idxmax("delta_j"),
     )
+
+
+def onset_position(response: xr.DataArray, t0: int) -> xr.DataArray:
+    """`InductionOnset.position` of many windows at once, nan where the peak never settles.
+
+    Args:
+        response: array with dimensions position and delta_j, the latter the window.
+    """
+    holds = (_lead(response, t0) > 0).all("delta_j")
+    settled = holds.isel(position=slice(None, None, -1)).cumprod("position").sum("position")
+    first = holds.sizes["position"] - settled
+    return (first + int(holds.position[0])).where(settled > 0)
+
+
+def _lead(response: xr.DataArray, t0: int) -> xr.DataArray:
+    """By how much T0 - 1 exceeds every other dj of the window."""
+    return response.sel(delta_j=t0 - 1) - response.drop_sel(delta_j=t0 - 1)
 
 
 def at_epsilon(array: xr.DataArray, epsilon: float) -> xr.DataArray:
@@ -157,6 +310,17 @@ def measured_floor(dataset: xr.Dataset) -> xr.DataArray:
     if "floor" not in dataset:
         raise ValueError("floor: not in these results; measure with noise_floor=True")
     return dataset.floor
+
+
+def measured_linear(dataset: xr.Dataset) -> xr.DataArray:
+    """The exact limit epsilon -> 0 of C / epsilon^power (metric, position, delta_j).
+
+    Raises:
+        ValueError: the results hold no linear limit.
+    """
+    if "linear" not in dataset:
+        raise ValueError("linear: not in these results; measure with linear=True")
+    return dataset.linear
 
 
 def noise(dataset: xr.Dataset) -> xr.DataArray:

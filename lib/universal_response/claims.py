@@ -1,0 +1,436 @@
+"""Dataset -> verdicts: what the abstract and the captions of the paper state, tested on results.
+
+Each claim is one quantity with its standard error over sequences (bootstrap, `response.resample`)
+and a bound chosen before looking: a deviation called small must be below 10 %.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from universal_response import response
+from universal_response.response import Estimate
+
+HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+REPORTED, UNTESTED = "no value in the captions", "not testable here"
+VERDICTS = (HOLDS, FAILS, UNDECIDED, REPORTED, UNTESTED)
+N_RESAMPLES = 400
+WEAK = 0.1  # the captions of Fig. 2 call strengths below this one small
+FIGURE_EPSILON0 = 0.03  # reference strength of Fig. 5
+SMALL = 0.1  # our reading of "independent of" and "well approximated by"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper and the test of it.
+
+    Attributes:
+        statement: in our words.
+        source: where the paper makes it.
+        quantity: what is computed.
+        evaluate: results and their resampled means -> the quantity along `resample`; None where it
+            takes what is not here.
+        holds: verdict on an estimate; None where the paper names no value to compare with.
+    """
+
+    statement: str
+    source: str
+    quantity: str
+    evaluate: Callable[[xr.Dataset, xr.Dataset], xr.DataArray] | None
+    holds: Callable[[Estimate], bool] | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim tested on one model."""
+
+    claim: Claim
+    estimate: Estimate | None
+    verdict: str
+
+
+def evaluate_claims(
+    dataset: xr.Dataset, generator: np.random.Generator, n_resamples: int = N_RESAMPLES
+) -> list[Finding]:
+    """Test every claim of `CLAIMS` on the results of one model.
+
+    A bound counts as kept or broken only beyond two standard errors; `undecided` otherwise. Nothing
+    is testable without a standard error or a strength below `WEAK`.
+
+    Args:
+        dataset: results with floor and linear limit.
+        generator: of the bootstrap.
+        n_resamples: draws of the bootstrap.
+    """
+    if dataset.sizes["sequence"] < 2 or not (dataset.epsilon < WEAK).any():
+        return [Finding(claim, None, UNTESTED) for claim in CLAIMS]
+    means = response.resample(dataset, n_resamples, generator)
+    return [_tested(claim, dataset, means) for claim in CLAIMS]
+
+
+def table(findings: Mapping[str, list[Finding]]) -> pd.DataFrame:
+    """One row a claim: statement, source, quantity, and value and verdict for each model."""
+    rows = []
+    for number, claim in enumerate(CLAIMS):
+        row = {"statement": claim.statement, "source": claim.source, "tested by": claim.quantity}
+        for model, found in findings.items():
+            row[model] = _text(found[number])
+        rows.append(row)
+    return pd.DataFrame(rows, index=range(1, len(rows) + 1))
+
+
+def _tested(claim: Claim, dataset: xr.Dataset, means: xr.Dataset) -> Finding:
+    if claim.evaluate is None:
+        return Finding(claim, None, UNTESTED)
+    found = response.estimate(claim.evaluate(dataset, means))
+    if not math.isfinite(found.value):
+        return Finding(claim, None, UNTESTED)
+    if claim.holds is None:
+        return Finding(claim, found, REPORTED)
+    reach = 2 * found.error
+    verdicts = {
+        claim.holds(Estimate(found.value + shift, found.error)) for shift in (-reach, 0.0, reach)
+    }
+    if len(verdicts) > 1:
+        return Finding(claim, found, UNDECIDED)
+    return Finding(claim, found, HOLDS if verdicts.pop() else FAILS)
+
+
+def _text(finding: Finding) -> str:
+    if finding.estimate is None:
+        return finding.verdict
+    value, error = finding.estimate.value, finding.estimate.error
+    # Two digits of the error, and the value to the same place.
+    places = max(1 - math.floor(math.log10(error)), 0) if error > 0 else 3
+    return f"{value:.{places}f} ± {error:.{places}f}: {finding.verdict}"
+
+
+def _weak(values: xr.DataArray) -> xr.DataArray:
+    return values.sel(epsilon=values.epsilon < WEAK)
+
+
+def _epsilon0(dataset: xr.Dataset) -> float:
+    return float(dataset.attrs["epsilon0"])
+
+
+def _t0(dataset: xr.Dataset) -> int:
+    return int(dataset.attrs["t0"])
+
+
+def _scaled(dataset: xr.Dataset, means: xr.Dataset, metric: str, epsilon0: float) -> xr.DataArray:
+    """C(epsilon) / C(epsilon0) over its theory at l = 2L (epsilon, delta_j, resample)."""
+    last = means.last_response.sel(metric=metric)
+    theory = response.theory(metric, last.epsilon, epsilon0)
+    return last / response.at_epsilon(last, epsilon0) / theory
+
+
+def _prominence(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
+    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+        t0 = _t0(dataset)
+        last = response.at_epsilon(means.last_response.sel(metric=metric), _epsilon0(dataset))
+        near = last.sel(delta_j=response.window(t0))
+        return near.sel(delta_j=t0 - 1) / near.drop_sel(delta_j=t0 - 1).max("delta_j")
+
+    return evaluate
+
+
+def _collapse(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
+    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+        scaled = _weak(_scaled(dataset, means, metric, _epsilon0(dataset)))
+        distance = scaled / scaled.mean("delta_j") - 1
+        return (distance**2).mean(("delta_j", "epsilon")) ** 0.5
+
+    return evaluate
+
+
+def _theory(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
+    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+        scaled = _weak(_scaled(dataset, means, metric, _epsilon0(dataset)))
+        return abs(scaled.mean("delta_j") - 1).max("epsilon")
+
+    return evaluate
+
+
+def _spread(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
+    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+        scaled = _weak(_scaled(dataset, means, metric, _epsilon0(dataset)))
+        return (scaled.std("delta_j") / scaled.mean("delta_j")).max("epsilon")
+
+    return evaluate
+
+
+def _above_noise(dataset: xr.Dataset, metric: str) -> xr.DataArray:
+    """Positions where even the weakest response at T0 - 1 is ten times its noise."""
+    at = {"metric": metric, "delta_j": _t0(dataset) - 1}
+    clear = abs(dataset.response.sel(at)) > 10 * response.noise(dataset).sel(at)
+    return clear.all("epsilon")
+
+
+def _layers(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
+    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+        epsilon0 = _epsilon0(dataset)
+        peak = means.peak_response.sel(metric=metric)
+        peak = peak.sel(position=_above_noise(dataset, metric))
+        last = means.last_response.sel(metric=metric)
+        chi = (last / response.at_epsilon(last, epsilon0)).mean("delta_j")
+        distance = _weak(peak / response.at_epsilon(peak, epsilon0) / chi) - 1
+        return (distance**2).mean(("position", "epsilon")) ** 0.5
+
+    return evaluate
+
+
+def _theta_constant(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+    peak = means.peak_response.sel(metric="theta_source")
+    peak = peak.sel(position=_above_noise(dataset, "delta"))
+    distance = _weak(peak) - response.at_epsilon(peak, _epsilon0(dataset))
+    return (distance**2).mean(("position", "epsilon")) ** 0.5
+
+
+def _steps(dataset: xr.Dataset, means: xr.Dataset, metric: str) -> xr.DataArray:
+    peak = response.at_epsilon(means.peak_response.sel(metric=metric), _epsilon0(dataset))
+    return response.increments(peak, normalise=response.POWER[metric] > 0)
+
+
+def _attention(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
+    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+        steps = _steps(dataset, means, metric)
+        return steps.sel(position=steps.sublayer == "attention").sum("position")
+
+    return evaluate
+
+
+def _middle_rise(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+    rise = _steps(dataset, means, "delta").clip(min=0)
+    depth = rise.position / response.last(dataset)
+    middle = (depth > 0.25) & (depth <= 0.75)
+    return rise.sel(position=middle).sum("position") / rise.sum("position")
+
+
+def _window(means: xr.Dataset, metric: str = "delta") -> xr.DataArray:
+    return means.window_response.sel(metric=metric).rename(window="delta_j")
+
+
+def _early_at_t0(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+    peak = _window(means).idxmax("delta_j")
+    depth = peak.position / response.last(dataset)
+    return (peak.sel(position=(depth > 0.05) & (depth <= 0.25)) == _t0(dataset)).mean("position")
+
+
+def _onset(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+    found = response.onset_position(_window(means), _t0(dataset)) / response.last(dataset)
+    return found.fillna(1.0)
+
+
+def _gradual(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+    t0, shown = _t0(dataset), _window(means)
+    before = shown.sel(delta_j=t0 - 1)
+    share = before / (before + shown.sel(delta_j=t0))
+    depth = share.position / response.last(dataset)
+    low = share.sel(position=(depth > 0.05) & (depth <= 0.25)).mean("position")
+    high = share.sel(position=depth > 0.9).mean("position")
+    way = ((share - low) / (high - low)).sel(position=depth > 0.05)
+    return ((way > 0.1) & (way < 0.9)).sum("position")
+
+
+def _universal(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+    high = float(dataset.epsilon.sel(epsilon=FIGURE_EPSILON0, method="nearest"))
+    low = high / 100
+    scaled = _scaled(dataset, means, "delta", high).mean("delta_j") - 1
+    inside = (scaled.epsilon > 0.99 * low) & (scaled.epsilon < 1.01 * high)
+    return abs(scaled.sel(epsilon=inside)).max("epsilon")
+
+
+def _from_limit(means: xr.Dataset, metric: str) -> xr.DataArray:
+    last, linear = means.last_response.sel(metric=metric), means.last_linear.sel(metric=metric)
+    return response.linear_ratio(last, linear, metric).mean("delta_j") - 1
+
+
+def _limit(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
+    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+        return abs(_from_limit(means, metric).sel(epsilon=0.003, method="nearest"))
+
+    return evaluate
+
+
+def _largest(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
+    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+        return response.largest_epsilon(_from_limit(means, metric))
+
+    return evaluate
+
+
+def _is_small(found: Estimate) -> bool:
+    return found.value < SMALL
+
+
+CLAIMS = (
+    Claim(
+        "At the end of the model the response peaks one token before the repeat.",
+        "Fig. 2b",
+        "C_delta at T0 - 1 over the next largest in the window, epsilon0",
+        _prominence("delta"),
+        lambda found: found.value > 1,
+    ),
+    Claim(
+        "The angle shows the same peak.",
+        "Fig. 2e",
+        "C_phi at T0 - 1 over the next largest in the window, epsilon0",
+        _prominence("phi"),
+        lambda found: found.value > 1,
+    ),
+    Claim(
+        "Rescaled, the length curves of all weak strengths are one curve.",
+        "Fig. 2b",
+        "C_delta / chi: relative distance from their common curve, rms over dj and epsilon < 0.1",
+        _collapse("delta"),
+        _is_small,
+    ),
+    Claim(
+        "So are the angle curves.",
+        "Fig. 2e",
+        "C_phi / chi: the same distance",
+        _collapse("phi"),
+        _is_small,
+    ),
+    Claim(
+        "The length grows in proportion to epsilon.",
+        "Fig. 2c",
+        "chi_delta over epsilon / epsilon0: largest distance from 1, epsilon < 0.1",
+        _theory("delta"),
+        _is_small,
+    ),
+    Claim(
+        "The angle metric grows as epsilon squared.",
+        "Fig. 2f",
+        "chi_phi over (epsilon / epsilon0)^2: largest distance from 1, epsilon < 0.1",
+        _theory("phi"),
+        _is_small,
+    ),
+    Claim(
+        "For epsilon < 0.1 the ratios of lengths do not depend on dj.",
+        "Fig. 2c",
+        "C_delta(epsilon) / C_delta(epsilon0): relative spread over dj, at the worst epsilon",
+        _spread("delta"),
+        _is_small,
+    ),
+    Claim(
+        "Nor do those of angles.",
+        "Fig. 2f",
+        "C_phi(epsilon) / C_phi(epsilon0): the same spread",
+        _spread("phi"),
+        _is_small,
+    ),
+    Claim(
+        "One chi serves all layers, for the length.",
+        "Fig. 3a",
+        "chi_delta at each l (dj = T0 - 1) over that of l = 2L: distance from 1, rms over l and "
+        "epsilon < 0.1, where above noise",
+        _layers("delta"),
+        _is_small,
+    ),
+    Claim(
+        "One chi serves all layers, for the angle.",
+        "Fig. 3b",
+        "the same for chi_phi",
+        _layers("phi"),
+        _is_small,
+    ),
+    Claim(
+        "The direction of the response needs no rescaling.",
+        "Fig. 3c",
+        "C_theta(epsilon) - C_theta(epsilon0) at dj = T0 - 1: rms over l and epsilon < 0.1",
+        _theta_constant,
+        _is_small,
+    ),
+    Claim(
+        "Attention and MLP sublayers add known parts of the length.",
+        "Fig. 3d",
+        "sum of the increments of C_delta over attention (MLP: 1 minus it)",
+        _attention("delta"),
+        None,
+    ),
+    Claim(
+        "... of the angle.",
+        "Fig. 3e",
+        "sum of the increments of C_phi over attention (MLP: 1 minus it)",
+        _attention("phi"),
+        None,
+    ),
+    Claim(
+        "... of the direction.",
+        "Fig. 3f",
+        "sum of the increments of C_theta over attention (not normalised)",
+        _attention("theta_source"),
+        None,
+    ),
+    Claim(
+        "Early layers respond most at the same token, T0.",
+        "Fig. 4",
+        "share of positions between 5 and 25 % of the depth whose peak is at T0",
+        _early_at_t0,
+        lambda found: found.value > 0.5,
+    ),
+    Claim(
+        "From intermediate layers on the peak is at T0 - 1 (l > 30 of 52 in Gemma-2-2B).",
+        "abstract, Fig. 4",
+        "onset position over 2L (1 if there is none); between 0.25 and 0.75 counts as intermediate",
+        _onset,
+        lambda found: 0.25 < found.value < 0.75,
+    ),
+    Claim(
+        "The shift is gradual.",
+        "abstract",
+        "sublayers on which C(T0 - 1) / (C(T0 - 1) + C(T0)) is 10 to 90 % of the way; more than "
+        "one block is gradual",
+        _gradual,
+        lambda found: found.value > 2,
+    ),
+    Claim(
+        "The rise of the peak belongs to intermediate layers.",
+        "abstract",
+        "share of all positive increments of C_delta within the middle half of the depth; more "
+        "than half is enough",
+        _middle_rise,
+        lambda found: found.value > 0.5,
+    ),
+    Claim(
+        "Models share chi = epsilon / epsilon0 over two orders of magnitude.",
+        "Fig. 5a-c",
+        "|delta(epsilon)|, its largest value from 0.0003 to epsilon0 = 0.03",
+        _universal,
+        _is_small,
+    ),
+    Claim(
+        "All of this in Gemma-2-2B, Llama-3.2-3B and GPT-2-XL.",
+        "all figures",
+        "needs their weights; one command each, see the page on running it",
+        None,
+        None,
+    ),
+    Claim(
+        "Weak responses have reached their exact linear limit.",
+        "beyond the paper",
+        "C_delta / (epsilon linear) at epsilon = 0.003: distance of its mean over dj from 1; bound "
+        "1 %",
+        _limit("delta"),
+        lambda found: found.value < 0.01,
+    ),
+    Claim(
+        "The linear regime of the length ends where it is 5 % off.",
+        "beyond the paper",
+        "largest epsilon with |C_delta / (epsilon linear) - 1| < 5 %, mean over dj",
+        _largest("delta"),
+        None,
+    ),
+    Claim(
+        "The quadratic regime of the angle ends where it is 5 % off.",
+        "beyond the paper",
+        "largest epsilon with |C_phi / (epsilon^2 linear) - 1| < 5 %, mean over dj",
+        _largest("phi"),
+        None,
+    ),
+)

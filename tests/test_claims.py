@@ -1,0 +1,210 @@
+"""Claims and what they rest on, against results made to keep or break each of them."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from made_up import EPSILONS, POSITIONS, POWERS, SEQUENCES, T0, results
+from universal_response import claims, response
+
+
+def verdicts(dataset):
+    found = claims.evaluate_claims(dataset, np.random.default_rng(0), n_resamples=50)
+    return {one.claim.statement: one.verdict for one in found}
+
+
+def broken(dataset):
+    return {
+        statement for statement, verdict in verdicts(dataset).items() if verdict == claims.FAILS
+    }
+
+
+def about(words):
+    (found,) = [claim.statement for claim in claims.CLAIMS if words in claim.statement]
+    return found
+
+
+def test_a_model_that_keeps_every_claim():
+    assert broken(results()) == set()
+    found = verdicts(results())
+    with_value = [claim for claim in claims.CLAIMS if claim.evaluate and claim.holds]
+    assert all(found[claim.statement] == claims.HOLDS for claim in with_value)
+
+
+def test_peak_at_the_same_token():
+    found = broken(results(peak=T0))
+    assert {about("the response peaks one token before"), about("the same peak")} <= found
+    assert about("From intermediate layers") in found
+
+
+def test_another_power_of_epsilon():
+    found = broken(results(power=POWERS * 1.1))
+    assert {about("in proportion to epsilon"), about("epsilon squared")} <= found
+    assert about("do not depend on dj") not in found
+
+
+def test_ratios_that_depend_on_the_distance():
+    found = broken(results(tilt=3.0))
+    assert {about("do not depend on dj"), about("Nor do those of angles")} <= found
+    assert {about("length curves of all weak"), about("angle curves")} <= found
+
+
+def test_an_onset_in_the_last_layers():
+    assert about("From intermediate layers") in broken(results(onset=19))
+
+
+def test_a_sudden_shift():
+    dataset = results()
+    window = dataset.window_response
+    early = window.isel(position=5)
+    sudden = xr.where(window.position < 11, early, window.isel(position=-1))
+    dataset["window_response"] = sudden.transpose(*window.dims)
+    assert about("gradual") in broken(dataset)
+
+
+def test_curvature_ends_the_linear_regime_where_it_should():
+    found = claims.evaluate_claims(results(curvature=1.0), np.random.default_rng(0), 20)
+    by = {one.claim.statement: one for one in found}
+    ends = by[about("linear regime of the length ends")].estimate.value
+    assert ends == pytest.approx(0.05, rel=1e-6)
+    assert by[about("exact linear limit")].estimate.value == pytest.approx(0.003, rel=1e-6)
+
+
+def test_a_bound_within_two_errors_is_undecided():
+    dataset = results()
+    scatter = np.random.default_rng(3).normal(0, 0.4, SEQUENCES)
+    last = dataset.last_response
+    shown = last.delta_j == T0 - 1
+    # At T0 - 1 no higher than its neighbours, but for the scatter of the sequences.
+    flat = xr.where(shown, last.isel(delta_j=3) * xr.DataArray(1 + scatter, dims="sequence"), last)
+    dataset["last_response"] = flat.transpose(*last.dims)
+    assert verdicts(dataset)[about("the response peaks one token before")] == claims.UNDECIDED
+
+
+@pytest.mark.parametrize("change", ["one sequence", "no weak strength"])
+def test_nothing_is_testable_without_error_or_weak_strengths(change):
+    if change == "one sequence":
+        dataset = results(sequences=1)
+    else:
+        dataset = results().sel(epsilon=[0.1, 0.3])
+    assert set(verdicts(dataset).values()) == {claims.UNTESTED}
+
+
+def test_what_lies_under_the_floor_is_not_testable():
+    found = verdicts(results(floor=1e-2))
+    assert found[about("One chi serves all layers, for the angle")] == claims.UNTESTED
+
+
+def test_the_table_has_a_row_for_each_claim_and_a_column_for_each_model():
+    findings = claims.evaluate_claims(results(), np.random.default_rng(0), 20)
+    table = claims.table({"a": findings, "b": findings})
+    assert len(table) == len(claims.CLAIMS)
+    assert list(table.columns) == ["statement", "source", "tested by", "a", "b"]
+    values = [text for text in table["a"] if text != claims.UNTESTED]
+    assert all(" ± " in text and ": " in text for text in values)
+
+
+def test_statements_are_distinct_and_cover_every_figure():
+    assert len({claim.statement for claim in claims.CLAIMS}) == len(claims.CLAIMS)
+    sources = " ".join(claim.source for claim in claims.CLAIMS)
+    assert all(f"Fig. {number}" in sources for number in (2, 3, 4, 5))
+
+
+# what they rest on -------------------------------------------------------------------------------
+
+
+def test_bootstrap_error_of_a_mean_is_its_standard_error():
+    dataset = results(sequences=200)
+    means = response.resample(dataset, 2000, np.random.default_rng(0))
+    at = {"metric": "delta", "delta_j": 3}
+    found = response.estimate(means.last_response.sel(at).isel(epsilon=0))
+    of_sequences = dataset.last_response.sel(at).isel(epsilon=0)
+    assert found.value == pytest.approx(float(of_sequences.mean()), rel=1e-12)
+    assert found.error == pytest.approx(float(of_sequences.std(ddof=1)) / np.sqrt(200), rel=0.06)
+
+
+def test_bootstrap_keeps_sequences_together():
+    means = response.resample(results(), 50, np.random.default_rng(0))
+    last = means.last_response.sel(metric="delta")
+    ratio = response.estimate((last.isel(epsilon=0) / last.isel(epsilon=3)).mean("delta_j"))
+    assert ratio.error < 1e-12
+
+
+def test_bootstrap_of_one_sequence_has_no_error():
+    means = response.resample(results(sequences=1), 5, np.random.default_rng(0))
+    found = response.estimate(means.last_response.sel(metric="delta").isel(epsilon=0, delta_j=3))
+    assert np.isnan(found.error)
+    assert found.value > 0
+
+
+def test_bootstrap_depends_on_the_generator_alone():
+    first, again, other = (
+        response.resample(results(), 5, np.random.default_rng(seed)) for seed in (0, 0, 1)
+    )
+    assert first.identical(again)
+    assert not first.identical(other)
+
+
+def test_higher_orders_of_a_known_series():
+    epsilon = xr.DataArray(EPSILONS, dims="epsilon", coords={"epsilon": EPSILONS})
+    b = xr.DataArray([2.0, -1.0], dims="delta_j")
+    c = xr.DataArray([-5.0, 3.0], dims="delta_j")
+    found_b, found_c = response.higher_orders(1 + b * epsilon + c * epsilon**2)
+    np.testing.assert_allclose(found_b, b, rtol=1e-9)
+    np.testing.assert_allclose(found_c, c, rtol=1e-9)
+    # Strengths above the largest do not enter.
+    bent = xr.where(epsilon > 0.1, 9.0, 1 + b * epsilon)
+    np.testing.assert_allclose(response.higher_orders(bent)[0], b, rtol=1e-9)
+    single = (1 + b * epsilon).sel(epsilon=[0.3])
+    assert np.isnan(response.higher_orders(single)[0]).all()
+
+
+def test_largest_epsilon():
+    deviation = xr.DataArray(
+        [[0.0, 0.01, -0.09, 0.2], [0.0, 0.0, 0.0, 0.01], [0.06, 0.0, 0.0, 0.0]],
+        dims=("case", "epsilon"),
+        coords={"epsilon": [1e-3, 1e-2, 1e-1, 1.0]},
+    )
+    found = response.largest_epsilon(deviation).values
+    assert found[0] == pytest.approx(10**-1.5)  # half way between 0.01 and 0.09 in log epsilon
+    assert found[1] == 1.0
+    assert np.isnan(found[2])
+
+
+def test_onset_of_many_windows_is_that_of_each():
+    dataset = results()
+    means = response.resample(dataset, 5, np.random.default_rng(0))
+    shown = means.window_response.sel(metric="delta").rename(window="delta_j")
+    onset = response.induction_onset(dataset, 0.05).position
+    assert onset is not None
+    np.testing.assert_array_equal(response.onset_position(shown, T0), onset)
+    never = shown.copy(data=np.zeros(shown.shape))
+    assert np.isnan(response.onset_position(never, T0)).all()
+
+
+def test_increments_error_is_that_of_pairs():
+    dataset = results()
+    # A common factor a sequence: neighbouring positions scatter together, their difference less.
+    steps = dataset.peak_response.sel(metric="delta", epsilon=0.05).diff("position")
+    expected = steps.std("sequence", ddof=1) / np.sqrt(SEQUENCES)
+    found = response.increments_error(dataset, "delta", 0.05)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert float(found[-1]) < 1e-12
+    assert np.isnan(response.increments_error(results(sequences=1), "delta", 0.05)).all()
+
+
+@pytest.mark.parametrize("metric", ["delta", "phi"])
+def test_linear_ratio_and_deviation(metric):
+    power = {"delta": 1, "phi": 2}[metric]
+    dataset = results(curvature=2.0)
+    found = response.linear_deviation(dataset, metric)
+    np.testing.assert_allclose(found["mean"], 2 * EPSILONS, rtol=1e-9)
+    np.testing.assert_allclose(found["spread"], 0, atol=1e-9)
+    at = {"metric": metric, "position": POSITIONS - 1}
+    ratio = response.linear_ratio(dataset.response.sel(at), dataset.linear.sel(at), metric)
+    expected = dataset.response.sel(at) / EPSILONS[:, None] ** power / dataset.linear.sel(at)
+    np.testing.assert_allclose(ratio, expected, rtol=1e-12)
+
+
+def test_a_limit_that_was_not_measured():
+    with pytest.raises(ValueError, match="linear: not in these results"):
+        response.linear_deviation(results().drop_vars("linear"), "delta")

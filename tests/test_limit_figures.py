@@ -1,0 +1,183 @@
+"""One test a panel for linear limit and noise floor: what is drawn, recomputed with plain numpy."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from made_up import EPSILONS, POSITIONS, T0, results
+from matplotlib.collections import PolyCollection
+from universal_response import figures, response
+
+EPSILON0, REFERENCE = 0.05, 0.03
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_window():
+    before = mpl.get_backend()
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+    plt.switch_backend(before)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return results(curvature=1.5, tilt=0.05, floor=1e-6)
+
+
+@pytest.fixture(scope="module")
+def last(dataset):
+    """C_delta at the last position (epsilon, delta_j) and its limit (delta_j)."""
+    at = {"metric": "delta", "position": POSITIONS - 1}
+    return dataset.response.sel(at).values, dataset.linear.sel(at).values
+
+
+def panel(figure, letter):
+    (found,) = [axes for axes in figure.axes if axes.get_title(loc="left") == f"({letter})"]
+    return found
+
+
+def line(axes, label):
+    (found,) = [one for one in axes.lines if one.get_label() == label]
+    return found
+
+
+def horizontals(axes):
+    return [one.get_ydata()[0] for one in axes.lines if len(set(one.get_ydata())) == 1]
+
+
+def grey(axes):
+    """Upper edge of the greyed region, from left to right."""
+    colour = mpl.colors.to_rgba(figures.UNDER_FLOOR["color"])
+    (found,) = [
+        one
+        for one in axes.collections
+        if isinstance(one, PolyCollection) and np.allclose(one.get_facecolor()[:, :3], colour[:3])
+    ]
+    # fill_between: a start, the first curve (the bottom), an end, the second curve back, closed.
+    outline = found.get_paths()[0].vertices
+    n = (len(outline) - 3) // 2
+    return outline[n + 2 : 2 * n + 2, 1][::-1]
+
+
+@pytest.fixture(scope="module")
+def limit_figure(dataset):
+    return figures.linear_limit({"a": dataset, "b": dataset}, REFERENCE)
+
+
+@pytest.mark.parametrize("letter", ["a", "b"])
+def test_limit_top_shows_every_strength_divided_by_it_and_the_limit(limit_figure, last, letter):
+    curves, limit = last
+    axes = panel(limit_figure, letter)
+    drawn = [one.get_ydata() for one in axes.lines if len(one.get_ydata()) == 2 * T0]
+    np.testing.assert_allclose(drawn[: len(EPSILONS)], curves / EPSILONS[:, None])
+    np.testing.assert_allclose(line(axes, "linear limit").get_ydata(), limit)
+    assert line(axes, "linear limit").get_color() == "black"
+
+
+def test_limit_middle_shows_the_distance_from_it(limit_figure, last):
+    curves, limit = last
+    axes = panel(limit_figure, "c")
+    excess = curves / EPSILONS[:, None] / limit - 1
+    points = np.array([one.get_ydata() for one in axes.lines[: 2 * T0]])
+    np.testing.assert_allclose(points.T, abs(excess))
+    root = line(axes, r"root mean square over $\Delta j$")
+    np.testing.assert_allclose(root.get_ydata(), np.sqrt((excess**2).mean(1)))
+    mean = line(axes, r"|mean over $\Delta j$|")
+    np.testing.assert_allclose(mean.get_ydata(), abs(excess.mean(1)))
+    # (1 + 1.5 e)(1 + 0.05 dj e): the two terms are known.
+    slope = 1.5 + 0.05 * np.arange(2 * T0)
+    first = line(axes, r"$b\,\varepsilon$").get_ydata()
+    np.testing.assert_allclose(first, np.sqrt((slope**2).mean()) * EPSILONS, rtol=1e-6)
+    second = line(axes, r"$c\,\varepsilon^2$").get_ydata()
+    curve = 1.5 * 0.05 * np.arange(2 * T0)
+    np.testing.assert_allclose(second, np.sqrt((curve**2).mean()) * EPSILONS**2, rtol=1e-6)
+    assert 0.05 in horizontals(axes)
+
+
+def test_limit_bottom_explains_the_deviation(limit_figure, dataset, last):
+    curves, limit = last
+    axes = panel(limit_figure, "e")
+    start = list(EPSILONS).index(REFERENCE)
+    measured = (curves / curves[start] / (EPSILONS / REFERENCE)[:, None] - 1).mean(1)
+    shown = line(axes, r"$\delta(\varepsilon)$ of Fig. 5").get_ydata()
+    np.testing.assert_allclose(shown, measured, atol=1e-12)
+    ratio = curves[start] / REFERENCE / limit
+    settled = line(axes, "from the linear limit alone").get_ydata()
+    np.testing.assert_allclose(settled, (1 / ratio - 1).mean())
+    predicted = line(axes, "with two higher orders, fitted up to 0.1")
+    at = np.interp(np.log(EPSILONS), np.log(predicted.get_xdata()), predicted.get_ydata())
+    np.testing.assert_allclose(at, measured, atol=2e-3)
+
+
+def test_ratios_reach_the_linear_limit_in_fig5(dataset, last):
+    curves, limit = last
+    axes = panel(figures.fig5({"made up": dataset}, REFERENCE), "a")
+    start = list(EPSILONS).index(REFERENCE)
+    expected = EPSILONS * (limit / curves[start]).mean()
+    np.testing.assert_allclose(line(axes, "linear limit").get_ydata(), expected)
+    (inset,) = axes.child_axes
+    assert any(
+        y == pytest.approx((limit * REFERENCE / curves[start]).mean() - 1)
+        for y in horizontals(inset)
+    )
+
+
+@pytest.mark.parametrize(("letter", "metric"), [("c", "delta"), ("f", "phi")])
+def test_fig2_ratios_grey_out_noise(dataset, letter, metric):
+    at = {"metric": metric, "position": POSITIONS - 1}
+    reference = dataset.response.sel(at).sel(epsilon=EPSILON0)
+    expected = (response.noise(dataset).sel(at) / reference).mean("delta_j").values
+    found = grey(panel(figures.fig2(dataset), letter))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("letter", ["b", "e"])
+def test_fig2_collapse_greys_out_noise_of_the_weakest(dataset, letter):
+    metric = {"b": "delta", "e": "phi"}[letter]
+    axes = panel(figures.fig2(dataset), letter)
+    at = {"metric": metric, "position": POSITIONS - 1}
+    level = response.noise(dataset).sel(at)
+    chi = response.scaling_function(dataset, metric, EPSILON0)["mean"]
+    np.testing.assert_allclose(grey(axes), level.isel(epsilon=0) / float(chi[0]), rtol=1e-6)
+    (inset,) = axes.child_axes
+    np.testing.assert_allclose(grey(inset), level.min("epsilon"), rtol=1e-6)
+
+
+def test_fig3_insets_grey_out_noise(dataset):
+    figure = figures.fig3(dataset)
+    for letter, metric in (("a", "delta"), ("b", "phi")):
+        (inset,) = panel(figure, letter).child_axes
+        at = {"metric": metric, "delta_j": T0 - 1}
+        expected = response.noise(dataset).sel(at).isel(epsilon=0)[1:]
+        np.testing.assert_allclose(grey(inset), expected, rtol=1e-6)
+
+
+def test_fig3_error_lines_are_those_of_pairs(dataset):
+    axes = panel(figures.fig3(dataset), "d")
+    (bars,) = [one for one in axes.containers if hasattr(one, "lines")]
+    segments = np.array(bars.lines[2][0].get_segments())
+    curve = dataset.response.sel(metric="delta", delta_j=T0 - 1, epsilon=EPSILON0)
+    total = float(curve[-1] - curve[0])
+    expected = response.increments_error(dataset, "delta", EPSILON0) / total
+    np.testing.assert_allclose((segments[:, 1, 1] - segments[:, 0, 1]) / 2, expected, atol=1e-9)
+
+
+def test_noise_floor_of_number_types():
+    fine, coarse = results(floor=1e-7), results(floor=1e-3)
+    coarse["response"] = coarse.response.where(coarse.epsilon > 0.005, 0.0)
+    (axes,) = figures.noise_floor({"float32": fine, "bfloat16": coarse}).axes
+    mean = fine.response.sel(metric="delta", position=POSITIONS - 1).mean("delta_j")
+    np.testing.assert_allclose(line(axes, "float32").get_ydata(), mean)
+    drawn = line(axes, "bfloat16").get_ydata()
+    np.testing.assert_array_equal(np.isnan(drawn), EPSILONS < 0.005)
+    assert {round(y, 9) for y in horizontals(axes)} == {1e-7, 1e-3}
+
+
+def test_figures_need_neither_floor_nor_limit(dataset):
+    bare = dataset.drop_vars(["floor", "linear", "linear_sem", "last_linear"])
+    figures.fig2(bare)
+    figures.fig3(bare)
+    figures.fig5({"made up": bare}, REFERENCE)
+    with pytest.raises(ValueError, match="linear: not in these results"):
+        figures.linear_limit({"made up": bare}, REFERENCE)

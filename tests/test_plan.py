@@ -1,0 +1,398 @@
+"""What a plan counts, against what the engine really does; and that it needs no network."""
+
+import json
+import math
+import socket
+import sys
+import weakref
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from tiny_models import ARCHITECTURES, CONTEXT, random_tokens, tiny_hf_model, tiny_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+from universal_response import (
+    Settings,
+    cli,
+    inner_products,
+    linear_inner_products,
+    measure,
+    measurement,
+    models,
+    plan,
+)
+from universal_response.propagation import positions
+
+EPSILONS = (0.01, 0.05, 0.3)
+FINITE = Settings(t0=10, batch=2, epsilons=EPSILONS, noise_floor=False, linear=False)
+LINEAR = replace(FINITE, linear=True)
+PARAMETERS = {
+    "smollm2-135m": 134_515_008,
+    "gemma-3-270m": 268_098_176,
+    "gemma-2-2b": 2_614_341_888,
+    "llama-3.2-3b": 3_212_749_824,
+    "gpt2-xl": 1_557_611_200,
+}
+
+
+def one_line(start):
+    return rf"\A{start}[^\n]*\Z"
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Whatever would fetch something fails."""
+
+    def refuse(*_, **__):
+        pytest.fail("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(models.subprocess, "run", refuse)
+    monkeypatch.setattr(models, "snapshot_download", refuse)
+
+
+@pytest.fixture
+def rate(monkeypatch):
+    """A device of 100 GFLOP/s, so that nothing is timed."""
+    monkeypatch.setattr(plan, "matrix_product_rate", lambda *_: 1e11)
+
+
+def tiny_size(architecture, folder):
+    """Size of a tiny model from a folder with nothing but its configuration."""
+    tiny_hf_model(architecture).config.save_pretrained(folder)
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+    return plan.size_of(str(folder))
+
+
+# operations --------------------------------------------------------------------------------------
+
+
+def neglected(size, model, strengths):
+    """What a plan neglects, which is not little in a model 32 wide and a sequence of 20 tokens."""
+    t, batch = 2 * FINITE.t0, FINITE.batch
+    clean_pass = plan.flops_per_token(size.block_weights, size.layers, 32, t) * batch * t
+    reduction = 4 * size.width * len(positions(model)) * batch * t * (t + 1) // 2
+    return clean_pass + strengths * reduction
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_flops_are_those_the_engine_does(architecture, tmp_path):
+    size, model = tiny_size(architecture, tmp_path), tiny_model(architecture)
+    tokens = random_tokens(FINITE.batch, 2 * FINITE.t0)
+    with FlopCounterMode(display=False) as counter:
+        inner_products(tokens, model, EPSILONS)
+    counted, less = plan.flops(size, FINITE), neglected(size, model, len(EPSILONS))
+    assert counter.get_total_flops() - less == pytest.approx(counted, rel=0.01)
+    assert less < 0.05 * counted
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_linear_limit_costs_three_strengths(architecture, tmp_path):
+    size, model = tiny_size(architecture, tmp_path), tiny_model(architecture)
+    tokens = random_tokens(FINITE.batch, 2 * FINITE.t0)
+    with FlopCounterMode(display=False) as counter:
+        linear_inner_products(tokens, model)
+    counted, less = plan.flops(size, LINEAR) - plan.flops(size, FINITE), neglected(size, model, 1)
+    assert counter.get_total_flops() - less == pytest.approx(counted, rel=0.01)
+
+
+def test_flops_of_one_token_by_hand():
+    """One block of width 4 with an MLP of 16 and two heads of 2, three keys."""
+    weights = 4 * 4 * 4 + 2 * 4 * 16
+    assert plan.flops_per_token(weights, 1, 4, 3) == 2 * weights + 2 * (2 * 4 * 3)
+
+
+@pytest.mark.parametrize("floor", [True, False])
+def test_token_passes_are_those_the_progress_bar_counts(floor):
+    settings = replace(LINEAR, noise_floor=floor, t0=5)
+    model, tokens, done = tiny_model("llama"), random_tokens(settings.batch, 10), []
+    strengths = measurement._strengths(model, settings)
+    inner_products(tokens, model, strengths, progress=done.append)
+    linear_inner_products(tokens, model, progress=done.append)
+    assert plan.token_passes(settings) == sum(done) == 2 * (4 + floor) * 55
+
+
+def test_given_tokens_are_counted_as_they_are():
+    given = Settings.for_tokens(np.zeros((3, 7), int), epsilons=EPSILONS)
+    assert plan.token_passes(given) == 3 * (3 + 1 + 1) * 7 * 8 // 2
+
+
+# sizes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", models.REGISTRY)
+def test_parameters_of_registered_models(name, no_network):
+    assert plan.size_of(name).parameters == PARAMETERS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("gpt2-xl", 48 * 12 * 1600**2),
+        ("llama-3.2-3b", 28 * (2 * 3072**2 + 2 * 3072 * 1024 + 3 * 3072 * 8192)),
+        ("gemma-2-2b", 26 * (2 * 2304 * 2048 + 2 * 2304 * 1024 + 3 * 2304 * 9216)),
+    ],
+)
+def test_weights_in_the_blocks_by_hand(name, weights):
+    assert plan.size_of(name).block_weights == weights
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_size_is_that_of_the_loaded_model(architecture, tmp_path):
+    size, cfg = tiny_size(architecture, tmp_path), tiny_model(architecture).cfg
+    heads = cfg.n_heads, cfg.n_key_value_heads or cfg.n_heads, cfg.d_head
+    assert (size.heads, size.key_value_heads, size.head_dim) == heads
+    of_cfg = cfg.n_layers, cfg.d_model, cfg.d_mlp, cfg.n_ctx
+    assert (size.layers, size.width, size.mlp_width, size.context) == of_cfg
+    parameters = tiny_hf_model(architecture).parameters()
+    assert size.parameters == sum(weight.numel() for weight in parameters)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["smollm2-135m", "gemma-3-270m"])
+def test_registered_architecture_is_that_of_the_data_file(name):
+    file = models.cache_folder() / name / models.REGISTRY[name].file
+    if name == "smollm2-135m":
+        file = models.fetch_weights(name)
+    elif not file.exists():
+        pytest.skip(f"{file.name} is not on this machine")
+    found = models.config_of(str(file.parent)).to_dict()
+    registered = models.REGISTRY[name].config
+    assert {key: found[key] for key in registered if key != "architectures"} == {
+        key: value for key, value in registered.items() if key != "architectures"
+    }
+    assert plan.size_of(str(file.parent)) == plan.size_of(name)
+
+
+# memory ------------------------------------------------------------------------------------------
+
+
+class LiveMemory(TorchDispatchMode):
+    """Counts the bytes of tensors that are alive, from the first operation on."""
+
+    def __init__(self, model):
+        super().__init__()
+        weights = (weight.untyped_storage() for weight in model.original_model.parameters())
+        self.known = {storage._cdata for storage in weights}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self.add(tensor.untyped_storage())
+        return out
+
+    def add(self, storage):
+        if storage._cdata not in self.known:
+            self.known.add(storage._cdata)
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self.remove, storage._cdata, storage.nbytes())
+
+    def remove(self, key, size):
+        self.known.remove(key)
+        self.now -= size
+
+
+@pytest.mark.parametrize("linear", [True, False])
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2", "gpt_neox"])
+def test_memory_is_a_fair_upper_estimate(architecture, linear, tmp_path):
+    size, model = tiny_size(architecture, tmp_path), tiny_model(architecture)
+    # One strength, so that the linear limit decides, or many, so that the metrics do.
+    epsilons = (0.05,) if linear else tuple(0.01 * n for n in range(1, 21))
+    settings = replace(FINITE, epsilons=epsilons, linear=linear)
+    with LiveMemory(model) as memory:
+        measure(model, settings)
+    assert memory.peak < plan.working_bytes(size, settings, "cpu") < 4 * memory.peak
+
+
+@pytest.mark.parametrize(("batch", "epsilons"), [(16, 300), (7, 600), (5, 3), (20, 1), (3, 2000)])
+@pytest.mark.filterwarnings("ignore:memory")
+def test_shards_are_those_of_a_measurement(batch, epsilons, tmp_path):
+    size, model = tiny_size("llama", tmp_path), tiny_model("llama")
+    strengths = tuple(np.linspace(0.05, 1, epsilons))
+    settings = replace(FINITE, t0=CONTEXT // 2, batch=batch, epsilons=strengths)
+    tokens = np.zeros((batch, CONTEXT), int)
+    shards = measurement._shards(model, tokens, epsilons, None, linear=False)
+    largest = max(shard.stop - shard.first for shard in shards)
+    # The same is counted if so many are asked for, and less if fewer are.
+    found = plan.working_bytes(size, settings, "cpu")
+    asked = replace(settings, sequences_per_chunk=largest)
+    assert found == plan.working_bytes(size, asked, "cpu")
+    if largest > 1:
+        fewer = replace(settings, sequences_per_chunk=largest - 1)
+        assert found > plan.working_bytes(size, fewer, "cpu")
+
+
+def test_memory_that_does_not_suffice_is_told(rate, monkeypatch):
+    monkeypatch.setattr(plan, "_free_bytes", lambda _: 10**10)
+    assert plan.plan("gpt2-xl", Settings(device="cpu")).warning == ""
+    found = plan.plan("gemma-2-2b", Settings(device="cpu")).warning
+    assert "10.00 GB free on cpu" in found
+    assert len(found.splitlines()) == 1
+
+
+# time --------------------------------------------------------------------------------------------
+
+
+def test_time_is_operations_over_speed(rate):
+    found = plan.plan("smollm2-135m", replace(FINITE, device="cpu"))
+    assert found.flops == plan.flops(plan.size_of("smollm2-135m"), FINITE)
+    low, high = plan.MEASURED_FRACTION
+    assert found.seconds == (found.flops / (1e11 * high), found.flops / (1e11 * low))
+    assert "measured" in found.fraction_known
+
+
+def test_an_assumed_fraction_is_said_to_be_assumed(rate):
+    found = plan.plan("smollm2-135m", replace(FINITE, device="cpu", dtype="float64"))
+    assert found.fraction == plan.ASSUMED_FRACTION
+    known = {what: how for what, _, how in plan.rows(found)}
+    assert "assumed" in known["fraction of that rate"]
+    assert "assumed" in known["expected time"]
+    assert found.weights_bytes == 8 * found.parameters
+
+
+@pytest.mark.parametrize(("seconds_of_large", "edge"), [(0.1, 2048), (100.0, 256)])
+def test_rate_is_operations_over_median_time(monkeypatch, seconds_of_large, edge):
+    """A device whose products take a time proportional to the cube of the edge."""
+    timed = []
+
+    class Timer:
+        def __init__(self, statement, globals, num_threads):
+            assert statement == "a @ b"
+            assert num_threads == torch.get_num_threads()
+            assert {factor.dtype for factor in globals.values()} == {torch.bfloat16}
+            timed.append(len(globals["a"]))
+            self.took = SimpleNamespace(median=seconds_of_large * (timed[-1] / 2048) ** 3)
+
+        def timeit(self, number):
+            return self.took
+
+        def blocked_autorange(self, min_run_time):
+            return self.took
+
+    monkeypatch.setattr(plan, "Timer", Timer)
+    found = plan.matrix_product_rate(torch.device("cpu"), "bfloat16")
+    assert found == pytest.approx(2 * 2048**3 / seconds_of_large)
+    assert timed[-1] == edge
+
+
+def test_rate_of_this_machine():
+    assert 1e8 < plan.matrix_product_rate(torch.device("cpu"), "float32") < 1e15
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "below 1 s"), (45.0, "45 s"), (600.0, "10 min"), (7300.0, "2.0 h"), (3e6, "35 days")],
+)
+def test_durations(seconds, said):
+    assert plan._duration(seconds) == said
+
+
+# what is refused ---------------------------------------------------------------------------------
+
+
+def test_sequences_longer_than_the_context(rate):
+    with pytest.raises(ValueError, match=one_line("t0=600: [^\n]*1024")):
+        plan.plan("gpt2-xl", Settings(t0=600, device="cpu"))
+    given = Settings.for_tokens(np.zeros((1, 1025), int), device="cpu")
+    with pytest.raises(ValueError, match=one_line("tokens: [^\n]*1024")):
+        plan.plan("gpt2-xl", given)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (None, "config.json"),
+        ({"model_type": "foreign", "auto_map": {"AutoConfig": "code.Config"}}, "cannot be read"),
+        (transformers.T5Config().to_dict(), "decoder-only"),
+    ],
+    ids=["none", "foreign code", "encoder and decoder"],
+)
+def test_folder_that_is_no_model(tmp_path, config, said):
+    if config:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        (tmp_path / "code.py").write_text("raise SystemExit('code from the repository was run')")
+    with pytest.raises(ValueError, match=one_line(f"model={tmp_path}: [^\n]*{said}")):
+        plan.size_of(str(tmp_path))
+
+
+def test_hub_that_cannot_be_reached(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(models.WeightsUnavailable, match=one_line("model=nobody/nothing: ")):
+        plan.size_of("nobody/nothing")
+
+
+# command line ------------------------------------------------------------------------------------
+
+
+def run(monkeypatch, capsys, *arguments):
+    """Exit code, stdout and stderr of `universal-response plan` with these arguments."""
+    monkeypatch.setattr(sys, "argv", ["universal-response", "plan", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    captured = capsys.readouterr()
+    return stopped.value.code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("name", models.REGISTRY)
+def test_plan_of_registered_models(name, monkeypatch, capsys, no_network, rate):
+    model = models.REGISTRY[name]
+    monkeypatch.setenv("UNIVERSAL_RESPONSE_CACHE", "/no/such/folder")
+    monkeypatch.setattr(plan, "_free_bytes", lambda _: 10**12)
+    code, out, err = run(monkeypatch, capsys, "--model", name, "--device", "cpu")
+    assert (code, err) == (0, "")
+    first, access, *table = out.splitlines()
+    assert model.title in first
+    assert model.licence in first
+    assert access.startswith("gated" if model.gated and not model.wheels else "open")
+    assert model.wheels or f"https://huggingface.co/{model.hub_id}" in access
+    table = {line.split("  ")[0]: line for line in table}
+    assert f"{PARAMETERS[name]:,}" in table["parameters"]
+    download = float(table["download"].split()[1]) * (1e3 if " GB" in table["download"] else 1)
+    assert math.isclose(download, model.download_mb, rel_tol=1e-3)
+    assert "3,698,688" in table["token-passes"]
+    assert "100 GFLOP/s" in table["matrix-product rate"]
+    assert "published" in table["download"]
+    assert "counted" in table["FLOPs"]
+    assert "measured" in table["fraction of that rate"]
+    assert "warning" not in out
+
+
+def test_plan_warns_of_memory(monkeypatch, capsys, rate):
+    monkeypatch.setattr(plan, "_free_bytes", lambda _: 10**9)
+    code, out, _ = run(monkeypatch, capsys, "--model", "gpt2-xl", "--device", "cpu")
+    assert code == 0
+    assert out.splitlines()[-1].startswith("warning: memory")
+
+
+def test_plan_of_a_folder(monkeypatch, capsys, rate, tmp_path, no_network):
+    tiny_size("qwen2", tmp_path)
+    code, out, err = run(monkeypatch, capsys, "--model", tmp_path, "--t0", 4, "--device", "cpu")
+    assert (code, err) == (0, "")
+    assert "on this machine" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--model", "gpt-5"], "model"),
+        (["--model", "./no/such/folder"], "model"),
+        (["--t0", "100000"], "t0"),
+        (["--epsilons", "small"], "epsilons"),
+        (["--device", "toaster"], "device"),
+        (["--dtype", "int8"], "dtype"),
+    ],
+)
+def test_bad_input_is_named_in_one_line(monkeypatch, capsys, no_network, rate, arguments, named):
+    code, out, err = run(monkeypatch, capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {named}")
+    assert len(err.strip().splitlines()) == 1

@@ -1,0 +1,351 @@
+"""Measurements that were killed: they go on, lose a shard at most, and end with the same bits."""
+
+import dataclasses
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import tiny_hf_model, tiny_model
+from universal_response import (
+    Settings,
+    load_model,
+    load_results,
+    measure,
+    measurement,
+    results_for,
+    save_results,
+)
+from universal_response.measurement import measure_into
+
+SETTINGS = Settings(
+    t0=2, batch=5, epsilons=(0.01, 0.05), epsilon0=0.05, seed=7, sequences_per_chunk=1
+)
+SHARDS = 2 * SETTINGS.batch  # each sequence once at finite strengths and once in the limit
+PASSES = 1 + 2 * SETTINGS.t0  # of a shard: the clean one, and one for each source
+RUN = {"wall_time_s", "created", "content_sha256"}  # what differs between two equal measurements
+NAME = "results.nc"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Folders with a tiny model, and with another that differs in a single weight."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name in ("tiny", "other"):
+        model = tiny_hf_model("llama")
+        model.model.norm.weight[0] += name == "other"
+        model.save_pretrained(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(weights):
+    return load_model(str(weights / "tiny"), device="cpu", tokenizer=False)
+
+
+@pytest.fixture(scope="module")
+def passes(model):
+    """Counts forward passes of the model; empty it before use."""
+    counted = []
+    handle = model.original_model.base_model.register_forward_hook(lambda *_: counted.append(1))
+    yield counted
+    handle.remove()
+
+
+def assert_same(found, expected):
+    """Every variable bit for bit, and all that is said of it but when and how long."""
+    assert list(found.variables) == list(expected.variables)
+    for name, variable in expected.variables.items():
+        assert found[name].dtype == variable.dtype, name
+        assert found[name].values.tobytes() == variable.values.tobytes(), name
+    kept = [{k: v for k, v in each.attrs.items() if k not in RUN} for each in (found, expected)]
+    assert kept[0] == kept[1]
+
+
+# killed ------------------------------------------------------------------------------------------
+
+
+class Moments:
+    """Counts what a child does, and kills it for good at one of these moments.
+
+    Its moments are the forward passes, and for every file the writing, the renaming and the
+    removal. A file that is being written is left half written.
+    """
+
+    def __init__(self, report, last):
+        self.report, self.last, self.n = report, last, 0
+
+    def __call__(self, kind, half_written=None):
+        self.n += 1
+        if self.n == self.last:
+            if half_written is not None:
+                os.truncate(half_written, os.path.getsize(half_written) // 2)
+            os.write(self.report, kind.encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(self, model):
+        base, replace, unlink = model.original_model.base_model, os.replace, os.unlink
+
+        def watched_replace(source, target):
+            suffix = Path(target).suffix
+            self(f"writing {suffix}", half_written=source)
+            self(f"written {suffix}")
+            replace(source, target)
+            self(f"renamed {suffix}")
+
+        def watched_unlink(path, **options):
+            unlink(path, **options)
+            self("removed")
+
+        os.replace, os.unlink = watched_replace, watched_unlink
+        base.register_forward_hook(lambda *_: self("pass"))
+
+
+def run_child(path, model, last=None):
+    """Measure into a file in a child process that is killed at its moment number `last`.
+
+    Returns:
+        What it was killed at, or the number of its moments if it came to the end.
+    """
+    read, report = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # The child must not go on with the tests, whatever happens.
+        try:
+            os.close(read)
+            # The threads that wait for work did not come along.
+            torch.set_num_threads(1)
+            moments = Moments(report, last)
+            moments.watch(model)
+            measure_into(path, model, SETTINGS)
+            os.write(report, f"{moments.n} moments".encode())
+            os._exit(0)
+        except BaseException as error:
+            os.write(report, repr(error).encode())
+        finally:
+            os._exit(1)
+    os.close(report)
+    with os.fdopen(read) as pipe:
+        told = pipe.read()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == (0 if last is None else -signal.SIGKILL), told
+    return told
+
+
+@pytest.fixture(scope="module")
+def whole(model, tmp_path_factory):
+    """Results that were not interrupted, and the number of moments that took."""
+    folder = tmp_path_factory.mktemp("whole")
+    told = run_child(folder / NAME, model)
+    assert [path.name for path in folder.iterdir()] == [NAME]
+    return load_results(folder / NAME), int(told.split()[0])
+
+
+def moments_for(shards):
+    """To measure and save so many shards, save the results, and remove all shards."""
+    return shards * (PASSES + 3) + 3 + SHARDS
+
+
+def test_killed_ten_times_at_random(model, whole, tmp_path):
+    """A child lives for a shard on average: some die inside one, some while one is saved."""
+    generator = np.random.default_rng(6)
+    killed_at, finished = [], [0]
+    for _ in range(10):
+        moment = int(generator.integers(1, 2 * (PASSES + 3)))
+        killed_at.append(run_child(tmp_path / NAME, model, moment))
+        assert not (tmp_path / NAME).exists()
+        finished.append(len(list(tmp_path.glob("*.shards/*.npz"))))
+    assert set(killed_at) == {"pass", "writing .npz", "written .npz", "renamed .npz"}
+    assert finished == sorted(finished)
+    assert 0 < finished[-1] < SHARDS
+    # No pass for what was finished, every pass for what was not.
+    told = run_child(tmp_path / NAME, model)
+    assert told == f"{moments_for(SHARDS - finished[-1])} moments"
+    assert_same(load_results(tmp_path / NAME), whole[0])
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("moment", "kind", "saved"),
+    [
+        (1, "pass", False),
+        (PASSES + 1, "writing .npz", False),
+        (PASSES + 2, "written .npz", False),
+        (PASSES + 3, "renamed .npz", False),
+        (-SHARDS - 2, "writing .nc", False),
+        (-SHARDS, "renamed .nc", True),
+        (-SHARDS // 2, "removed", True),
+    ],
+)
+def test_killed_at_the_edges(model, whole, tmp_path, moment, kind, saved):
+    expected, n = whole
+    assert n == moments_for(SHARDS)
+    assert run_child(tmp_path / NAME, model, moment if moment > 0 else n + moment) == kind
+    assert (tmp_path / NAME).exists() == saved
+    if saved:
+        assert_same(load_results(tmp_path / NAME), expected)
+    run_child(tmp_path / NAME, model)
+    assert_same(load_results(tmp_path / NAME), expected)
+    assert not list(tmp_path.glob("*.shards"))
+
+
+# what is used again, and what is not -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(model, tmp_path_factory):
+    """A folder with all shards of a measurement, and its results."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, measure(model, SETTINGS, shards=folder)
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A copy of it to damage."""
+    return Path(shutil.copytree(finished[0], tmp_path / "shards"))
+
+
+def resume(model, passes, folder, settings=SETTINGS):
+    """The results, and how many shards were measured for them."""
+    passes.clear()
+    found = measure(model, settings, shards=folder)
+    assert len(passes) % PASSES == 0
+    return found, len(passes) // PASSES
+
+
+def test_finished_shards_are_not_measured_again(model, passes, folder, finished):
+    assert len(list(folder.iterdir())) == SHARDS
+    found, measured = resume(model, passes, folder)
+    assert measured == 0
+    assert_same(found, finished[1])
+    # Nor do they change the numbers.
+    assert_same(measure(model, SETTINGS), finished[1])
+
+
+@pytest.mark.parametrize("gone", [1, 5, SHARDS])
+def test_only_missing_shards_are_measured(model, passes, folder, finished, gone):
+    for path in sorted(folder.iterdir())[:gone]:
+        path.unlink()
+    found, measured = resume(model, passes, folder)
+    assert measured == gone
+    assert_same(found, finished[1])
+
+
+def cut(fraction):
+    return lambda whole: whole[: int(fraction * len(whole))]
+
+
+def flip(whole):
+    """A bit of a number in the middle of the file."""
+    place = len(whole) // 2
+    return whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [cut(0), cut(0.01), cut(0.5), cut(0.99), flip, lambda whole: b"C(i, j)\n1.0\n"],
+    ids=["empty", "head", "half", "no end", "flipped bit", "text"],
+)
+@pytest.mark.parametrize("kind", ["finite", "linear"])
+def test_damaged_shard_is_measured_again(model, passes, folder, finished, kind, damage):
+    path = sorted(folder.glob(f"{kind}-*"))[2]
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    found, measured = resume(model, passes, folder)
+    assert measured == 1
+    assert_same(found, finished[1])
+    assert len(list(folder.iterdir())) == SHARDS
+    assert resume(model, passes, folder)[1] == 0
+
+
+def test_unfinished_shard_is_not_used(model, passes, folder, finished):
+    """Not even where it holds all that the shard would."""
+    for path in folder.iterdir():
+        path.rename(path.with_suffix(".partial"))
+    found, measured = resume(model, passes, folder)
+    assert measured == SHARDS
+    assert_same(found, finished[1])
+    assert not list(folder.glob("*.partial"))
+
+
+def assert_foreign(model, passes, folder, expected, settings=SETTINGS):
+    """Nothing in the folder is used; what is put in its place is."""
+    found, measured = resume(model, passes, folder, settings)
+    assert measured == SHARDS
+    assert_same(found, expected)
+    assert resume(model, passes, folder, settings)[1] == 0
+
+
+@pytest.mark.parametrize("change", [{"seed": 8}, {"epsilons": (0.02, 0.05)}, {"epsilon0": 0.01}])
+def test_shards_of_other_settings_are_not_used(model, passes, folder, change):
+    other = dataclasses.replace(SETTINGS, **change)
+    assert_foreign(model, passes, folder, measure(model, other), other)
+
+
+def test_shards_of_other_weights_are_not_used(model, weights, passes, folder, finished):
+    other = load_model(str(weights / "other"), device="cpu", tokenizer=False)
+    measure(other, SETTINGS, shards=folder)
+    assert_foreign(model, passes, folder, finished[1])
+
+
+def test_shards_of_another_library_are_not_used(
+    model, passes, folder, finished, tmp_path, monkeypatch
+):
+    library = Path(measurement.__file__).parent
+    with monkeypatch.context() as patch:
+        copy = Path(shutil.copytree(library, tmp_path / "library"))
+        patch.setattr(measurement, "__file__", str(copy / "measurement.py"))
+        # The same text in another place is the same library.
+        assert resume(model, passes, folder)[1] == 0
+        with (copy / "metrics.py").open("a") as file:
+            file.write("# one more line\n")
+        assert_foreign(model, passes, folder, finished[1])
+
+
+def test_shards_of_other_threads_are_not_used(model, passes, folder, monkeypatch):
+    """Sums are taken in another order."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    assert resume(model, passes, folder)[1] == SHARDS
+
+
+def test_unknown_weights_cannot_be_resumed(tmp_path):
+    with pytest.raises(ValueError, match=r"\Ashards: [^\n]*weights[^\n]*\Z"):
+        measure(tiny_model("llama"), SETTINGS, shards=tmp_path / "shards")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, finished, monkeypatch):
+    """As with Ctrl-C: finished shards stay beside the file to come, and go when it is there."""
+    name, one_shard = str(weights / "tiny"), measurement._measure_shard
+    measured = []
+
+    def interrupted(*arguments):
+        if len(measured) == 4:
+            raise KeyboardInterrupt
+        measured.append(arguments)
+        return one_shard(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measurement, "_measure_shard", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            results_for(name, SETTINGS, tmp_path)
+    (left,) = tmp_path.iterdir()
+    assert left.suffix == ".shards"
+    assert len(list(left.iterdir())) == 4
+
+    def counted(*arguments):
+        measured.append(arguments)
+        return one_shard(*arguments)
+
+    monkeypatch.setattr(measurement, "_measure_shard", counted)
+    found = results_for(name, SETTINGS, tmp_path)
+    assert len(measured) == SHARDS
+    (saved,) = tmp_path.iterdir()
+    assert saved.suffix == ".nc"
+    assert_same(found, load_results(save_results(finished[1], tmp_path / "new" / NAME)))
+    # From the file, from now on.
+    results_for(name, SETTINGS, tmp_path)
+    assert len(measured) == SHARDS
