@@ -488,7 +488,7 @@ def test_axes_show_the_tokens(labelled, metric, tmp_path, recwarn):
     drawn = figure.axes[0].images[0].get_array()
     matrix = labelled.matrix.sel(metric=metric).values
     np.testing.assert_array_equal(drawn[np.triu_indices(8)], matrix[np.triu_indices(8)])
-    assert drawn.mask[np.tril_indices(8, -1)].all()
+    np.testing.assert_array_equal(drawn.mask, np.tri(8, k=-1))
     assert not [str(warning.message) for warning in recwarn if "lyph" in str(warning.message)]
     # What stands between dollar signs is drawn as it is, dollar signs included: three letters wide.
     width = {t.get_text(): t.get_window_extent().width for t in figure.axes[0].get_yticklabels()}
@@ -521,8 +521,8 @@ def test_several_sequences_have_places_on_the_axes_unless_one_is_named(speaking)
     plt.close("all")
 
 
-@pytest.mark.parametrize("t", [2, 40, 130, 400])
-def test_labels_do_not_overlap(labelled, t):
+@pytest.mark.parametrize(("t", "named"), [(2, 2), (40, 40), (130, 130), (400, 134)])
+def test_labels_can_be_read(labelled, t, named):
     """From a certain number on only every k-th token is named."""
     picked = np.arange(t) % 8
     many = xr.Dataset(
@@ -538,7 +538,8 @@ def test_labels_do_not_overlap(labelled, t):
     figure = figures.prompt_matrix(many)
     figure.canvas.draw()
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
-    assert len(boxes) == t or (t > 130 and 20 < len(boxes) < t)
+    assert len(boxes) == named
+    assert all(label.get_fontsize() > 4 for label in figure.axes[0].get_yticklabels())
     for above, below in pairwise(boxes):
         # Rows of text touch at most in their ascenders: half a point.
         assert above.y0 - below.y1 > -0.5 * figure.dpi / 72

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 import torch
 import transformers
-from tiny_models import random_tokens, tiny_hf_model
+from tiny_models import ARCHITECTURES, random_tokens, tiny_hf_model, tiny_model
 from universal_response import Settings, load_model, measure, models
 
 
@@ -338,3 +338,9 @@ def test_digest_is_that_of_the_file_which_is_loaded(tmp_path):
     (tmp_path / "model.gguf").write_bytes(b"this one is loaded")
     expected = hashlib.sha256(b"this one is loaded").hexdigest()
     assert models.weights_sha256(str(tmp_path)) == expected
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_bridged_model_has_the_parameters_of_the_original(name):
+    expected = sum(weight.numel() for weight in tiny_hf_model(name).parameters())
+    assert models.architecture(tiny_model(name))["parameters"] == expected

@@ -169,21 +169,23 @@ def test_killed_ten_times_at_random(model, whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("moment", "kind", "saved"),
+    ("moment", "kind", "shards", "saved"),
     [
-        (1, "pass", False),
-        (PASSES + 1, "writing .npz", False),
-        (PASSES + 2, "written .npz", False),
-        (PASSES + 3, "renamed .npz", False),
-        (-SHARDS - 2, "writing .nc", False),
-        (-SHARDS, "renamed .nc", True),
-        (-SHARDS // 2, "removed", True),
+        (1, "pass", 0, False),
+        (PASSES + 1, "writing .npz", 0, False),
+        (PASSES + 2, "written .npz", 0, False),
+        (PASSES + 3, "renamed .npz", 1, False),
+        (-SHARDS - 2, "writing .nc", SHARDS, False),
+        (-SHARDS, "renamed .nc", SHARDS, True),
+        (-SHARDS // 2, "removed", SHARDS // 2, True),
     ],
 )
-def test_killed_at_the_edges(model, whole, tmp_path, moment, kind, saved):
+def test_killed_at_the_edges(model, whole, tmp_path, moment, kind, shards, saved):
+    """A file has its name when it is complete, and not before."""
     expected, n = whole
     assert n == moments_for(SHARDS)
     assert run_child(tmp_path / NAME, model, moment if moment > 0 else n + moment) == kind
+    assert len(list(tmp_path.glob("*.shards/*.npz"))) == shards
     assert (tmp_path / NAME).exists() == saved
     if saved:
         assert_same(load_results(tmp_path / NAME), expected)

@@ -725,7 +725,8 @@ def _measure_shard(
     else:
         products = inner_products(chosen, model, _strengths(model, settings), progress=update)
         reference = settings.epsilons.index(settings.epsilon0)
-        matrices = [metric(products)[-1, reference] for metric in METRICS.values()]
+        # Cloned: a view would keep every matrix of the metric in memory.
+        matrices = [metric(products)[-1, reference].clone() for metric in METRICS.values()]
         parts = {
             "finite": _response_functions(products, METRICS),
             "matrix": torch.stack(matrices, dim=1).cpu().numpy(),
