@@ -16,7 +16,7 @@ from universal_response import response
 from universal_response.response import Estimate
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
-REPORTED, UNTESTED = "no value in the captions", "not testable here"
+REPORTED, UNTESTED = "reported, no bound", "not testable here"
 VERDICTS = (HOLDS, FAILS, UNDECIDED, REPORTED, UNTESTED)
 N_RESAMPLES = 400
 WEAK = 0.1  # the captions of Fig. 2 call strengths below this one small

@@ -292,8 +292,9 @@ def explained_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: floa
     axes.plot(dataset.epsilon, deviation, "o", markersize=3.5, color=ACCENT,
               label=r"$\delta(\varepsilon)$ of Fig. 5")  # fmt: skip
     axes.set_xscale("log")
-    reach = 1.15 * float(np.abs(deviation).max())
-    axes.set_ylim(-reach, reach)
+    low, high = float(deviation.min()), float(deviation.max())
+    room = 0.35 * (high - low) + 0.01
+    axes.set_ylim(low - room, high + room)
     axes.set_xlabel(r"$\varepsilon$")
     axes.set_ylabel(r"$\delta$")
 
