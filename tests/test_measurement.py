@@ -762,7 +762,7 @@ def test_results_without_the_limit_do_not_serve_who_asks_for_it(counted, tmp_pat
 def test_architecture_of_results(dataset):
     found = measurement.architecture_of(dataset)
     assert (found["layers"], found["width"], found["vocabulary"]) == (LAYERS, 32, VOCABULARY)
-    # Not those of the bridge, which splits the joint weight of queries, keys and values into copies.
+    # Not those of the bridge, which splits joint weights of queries, keys and values into copies.
     weights = tiny_hf_model("gpt2").parameters()
     assert found["parameters"] == sum(weight.numel() for weight in weights)
 
