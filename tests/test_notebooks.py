@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -54,6 +55,11 @@ def test_outputs_are_stored_and_without_errors(notebook):
         assert cell.execution_count is not None
         assert not any(output.output_type == "error" for output in cell.outputs)
         assert not any(output.get("name") == "stderr" for output in cell.outputs)
+
+
+def test_math_has_no_doubled_backslash(notebook):
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        assert cell.cell_type != "markdown" or not re.search(r"\\\\[a-zA-Z]", cell.source)
 
 
 def test_figures_have_alt_text_caption_and_name(notebook):

@@ -71,7 +71,6 @@ def test_at_least_two_models_are_shipped():
     assert {"smollm2-135m", "gemma-3-270m"} <= {path.stem for path in MODELS}
 
 
-@UNFINISHED
 def test_shipped_scale_is_that_of_the_paper(shipped):
     attrs, epsilons = shipped.attrs, shipped.epsilon.values
     assert (attrs["t0"], attrs["batch"], attrs["epsilon0"]) == (64, 32, 0.05)
@@ -162,6 +161,34 @@ def test_first_sequence_and_witness_tell_the_same(shipped):
             shipped.witness.sel(at),
             rtol=half_a_unit(name) + half_a_unit("witness"),
         )
+
+
+def test_standard_errors_are_those_of_the_sequences(shipped):
+    """Halves of the sequences differ as their standard errors say, and these are the stored ones."""
+    errors = {
+        "last_response": shipped.response_sem.sel(position=response.last(shipped)),
+        "peak_response": shipped.response_sem.sel(delta_j=shipped.attrs["t0"] - 1),
+        "last_linear": shipped.linear_sem.sel(position=response.last(shipped)),
+    }
+    for name, stored in errors.items():
+        each = shipped[name].astype(float)
+        n = each.sizes["sequence"]
+        expected = each.std("sequence", ddof=1) / np.sqrt(n)
+        # A difference of nearly equal numbers magnifies the rounding of each of them.
+        rounding = half_a_unit(name) * abs(each).max("sequence")
+        allowed = (2 * half_a_unit("response_sem") * expected + rounding).transpose(*stored.dims)
+        assert (abs(expected.transpose(*stored.dims) - stored) <= allowed).all(), name
+
+        first, second = (each.isel(sequence=part) for part in (slice(n // 2), slice(n // 2, None)))
+        difference = abs(first.mean("sequence") - second.mean("sequence"))
+        combined = np.hypot(
+            *(half.std("sequence", ddof=1) / np.sqrt(n // 2) for half in (first, second))
+        )
+        # Where only rounding differs, there is no spread to compare with.
+        known = combined > rounding
+        beyond = ((difference > 3 * combined) & known).sum() / known.sum()
+        assert float(known.mean()) > 0.9
+        assert float(beyond) < 0.03, name
 
 
 def half_a_unit(name):

@@ -290,7 +290,7 @@ CLAIMS = (
         _is_small,
     ),
     Claim(
-        "So are the angle curves.",
+        "Rescaled, the angle curves of all weak strengths are one curve.",
         "Fig. 2e",
         "C_phi / chi: the same distance",
         _collapse("phi"),
@@ -318,7 +318,7 @@ CLAIMS = (
         _is_small,
     ),
     Claim(
-        "Nor do those of angles.",
+        "For epsilon < 0.1 the ratios of angle metrics do not depend on dj.",
         "Fig. 2f",
         "C_phi(epsilon) / C_phi(epsilon0): the same spread",
         _spread("phi"),
@@ -354,14 +354,14 @@ CLAIMS = (
         None,
     ),
     Claim(
-        "... of the angle.",
+        "Attention and MLP sublayers add known parts of the angle metric.",
         "Fig. 3e",
         "sum of the increments of C_phi over attention (MLP: 1 minus it)",
         _attention("phi"),
         None,
     ),
     Claim(
-        "... of the direction.",
+        "Attention and MLP sublayers add known parts of the direction.",
         "Fig. 3f",
         "sum of the increments of C_theta over attention (not normalised)",
         _attention("theta_source"),

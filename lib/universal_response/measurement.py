@@ -63,7 +63,7 @@ STORED_BITS = {
     **dict.fromkeys(("response", "linear", "matrix"), 16),
     **dict.fromkeys(("witness", "last_linear"), 12),
     **dict.fromkeys(("last_response", "peak_response", "window_response"), 10),
-    **dict.fromkeys(("response_sem", "linear_sem", "floor"), 8),
+    **dict.fromkeys(("response_sem", "linear_sem", "floor"), 7),
 }
 
 RANDOM = "repeated random tokens"
