@@ -164,7 +164,7 @@ def test_first_sequence_and_witness_tell_the_same(shipped):
 
 
 def test_standard_errors_are_those_of_the_sequences(shipped):
-    """Halves of the sequences differ as their standard errors say, and these are the stored ones."""
+    """Halves of the sequences differ as the stored standard errors say."""
     errors = {
         "last_response": shipped.response_sem.sel(position=response.last(shipped)),
         "peak_response": shipped.response_sem.sel(delta_j=shipped.attrs["t0"] - 1),
