@@ -39,13 +39,13 @@ def test_peak_at_the_same_token():
 def test_another_power_of_epsilon():
     found = broken(results(power=POWERS * 1.1))
     assert {about("in proportion to epsilon"), about("epsilon squared")} <= found
-    assert about("do not depend on dj") not in found
+    assert about("ratios of lengths") not in found
 
 
 def test_ratios_that_depend_on_the_distance():
     found = broken(results(tilt=3.0))
-    assert {about("do not depend on dj"), about("Nor do those of angles")} <= found
-    assert {about("length curves of all weak"), about("angle curves")} <= found
+    assert {about("ratios of lengths"), about("ratios of angle metrics")} <= found
+    assert {about("length curves of all weak"), about("the angle curves")} <= found
 
 
 def test_an_onset_in_the_last_layers():
