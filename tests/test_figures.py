@@ -25,9 +25,7 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def gemma():
-    # Until Gemma 3 is measured at the present schema, the other model stands in for it.
-    paths = [RESULTS / "gemma-3-270m.nc", RESULTS / "smollm2-135m.nc"]
-    return load_results(next(path for path in paths if path.exists()))
+    return load_results(RESULTS / "gemma-3-270m.nc")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -61,12 +61,6 @@ def induction_peak(dataset):
     return peak / float(near.drop_sel(delta_j=t0 - 1).max()), peak / float(near.median())
 
 
-UNFINISHED = pytest.mark.xfail(
-    strict=True, reason="the measurement of 32 sequences is not finished"
-)
-
-
-@UNFINISHED
 def test_at_least_two_models_are_shipped():
     assert {"smollm2-135m", "gemma-3-270m"} <= {path.stem for path in MODELS}
 

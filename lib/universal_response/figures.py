@@ -187,6 +187,8 @@ def fig5(datasets: Mapping[str, xr.Dataset | None], epsilon0: float = 0.03) -> F
             layers = measurement.architecture_of(dataset)["layers"]
             top.set_title(f"{models.title(dataset.attrs['model'])} ($L={layers}$)")
             ratio_panel(top, dataset, "delta", epsilon0)
+            low, high = top.get_ylim()
+            top.set_ylim(low, low * (high / low) ** 1.45)  # room for the inset
             top.axvline(epsilon0, color=GREY, linewidth=0.8)
             deviation_inset(top, dataset, "delta", epsilon0)
             image = layer_map_panel(bottom, dataset, "delta", float(dataset.attrs["epsilon0"]))
@@ -447,7 +449,7 @@ def deviation_inset(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: floa
         relative = (response.noise(dataset).sel(at) / dataset.response.sel(at)).mean("delta_j")
         inset.fill_between(dataset.epsilon, -relative, relative, **UNDER_FLOOR)
     inset.set_xscale("log")
-    inset.set_ylim(-0.5, 0.5)
+    inset.set_ylim(-0.75, 0.75)
     inset.set_ylabel(r"$\delta$", fontsize=8, labelpad=0)
     inset.tick_params(labelsize=6, length=2, pad=1)
 
