@@ -6,6 +6,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from drawing import no_window, panel  # noqa: F401 (a fixture)
 from matplotlib.colors import to_hex
 from tiny_models import tiny_model
 from universal_response import Settings, figures, load_results, measure
@@ -28,15 +29,6 @@ def gemma():
     return load_results(RESULTS / "gemma-3-270m.nc")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_window():
-    before = mpl.get_backend()
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(before)
-
-
 @pytest.fixture(scope="module")
 def drawn(dataset, gemma):
     """Every figure, drawn once."""
@@ -47,11 +39,6 @@ def drawn(dataset, gemma):
         4: figures.fig4(dataset),
         5: figures.fig5({"gpt2-xl": None, "smollm2-135m": dataset, "gemma-3-270m": gemma}),
     }
-
-
-def panel(figure, letter):
-    (found,) = [axes for axes in figure.axes if axes.get_title(loc="left") == f"({letter})"]
-    return found
 
 
 def response(dataset, metric, **at):

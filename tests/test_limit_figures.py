@@ -1,23 +1,14 @@
 """One test a panel for linear limit and noise floor: what is drawn, recomputed with plain numpy."""
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from drawing import no_window, panel  # noqa: F401 (a fixture)
 from made_up import EPSILONS, POSITIONS, T0, results
 from matplotlib.collections import PolyCollection
 from universal_response import figures, response
 
 EPSILON0, REFERENCE = 0.05, 0.03
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_window():
-    before = mpl.get_backend()
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(before)
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +21,6 @@ def last(dataset):
     """C_delta at the last position (epsilon, delta_j) and its limit (delta_j)."""
     at = {"metric": "delta", "position": POSITIONS - 1}
     return dataset.response.sel(at).values, dataset.linear.sel(at).values
-
-
-def panel(figure, letter):
-    (found,) = [axes for axes in figure.axes if axes.get_title(loc="left") == f"({letter})"]
-    return found
 
 
 def line(axes, label):

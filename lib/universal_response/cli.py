@@ -14,9 +14,9 @@ from rich.table import Table
 from tqdm import tqdm
 
 from universal_response import measurement, models, notebooks, plan, sequences
+from universal_response.claims import FIGURE_EPSILON0
 
 ROOT = Path(__file__).parents[2]
-FIGURE_EPSILON0 = 0.03  # reference strength in the caption of Fig. 5
 
 app = typer.Typer(
     add_completion=False,

@@ -268,8 +268,7 @@ def orders_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     axes.set_yscale("log")
     axes.set_ylim(1e-4, 3)
     if "floor" in dataset:
-        relative = (response.noise(dataset).sel(at) / dataset.response.sel(at)).mean("delta_j")
-        _under_floor(axes, "epsilon", relative)
+        _under_floor(axes, "epsilon", _relative_noise(dataset, at))
     axes.set_xlabel(r"$\varepsilon$")
     axes.set_ylabel(rf"$|{_bar(metric)} / (\varepsilon\,\mathrm{{linear}}) - 1|$")
 
@@ -284,7 +283,7 @@ def explained_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: floa
     fine = xr.DataArray(np.geomspace(dataset.epsilon.min(), dataset.epsilon.max(), 200), dims="x")
     reference = 1 + b * epsilon0 + c * epsilon0**2
     predicted = ((1 + b * fine + c * fine**2) / reference - 1).mean("delta_j")
-    limit = float((1 / response.at_epsilon(ratio, epsilon0)).mean("delta_j")) - 1
+    limit = _weak_limit(ratio, epsilon0)
     axes.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
     axes.axvline(epsilon0, color=GREY, linewidth=0.8)
     axes.axhline(limit, color=CATEGORIES[0], linewidth=0.9, label="from the linear limit alone")
@@ -408,15 +407,14 @@ def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -
     axes.set_xscale("log")
     axes.set_yscale("log")
     at = {"metric": metric, "position": response.last(dataset)}
+    reference = response.at_epsilon(dataset.response.sel(at), epsilon0)
     if "linear" in dataset:
-        reference = response.at_epsilon(dataset.response.sel(at), epsilon0)
         limit = (dataset.linear.sel(at) / reference).mean("delta_j")
         axes.plot(
             dataset.epsilon.values, dataset.epsilon.values ** response.POWER[metric] * float(limit),
             color=ACCENT, linewidth=0.9, zorder=2.5, label=r"linear limit",
         )  # fmt: skip
     if "floor" in dataset:
-        reference = response.at_epsilon(dataset.response.sel(at), epsilon0)
         level = (response.noise(dataset).sel(at) / reference).mean("delta_j")
         _under_floor(axes, "epsilon", level, shown=True)
     axes.set_xlabel(r"$\varepsilon$")
@@ -440,13 +438,11 @@ def deviation_inset(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: floa
     )  # fmt: skip
     inset.axvline(epsilon0, color=GREY, linewidth=0.6)
     at = {"metric": metric, "position": response.last(dataset)}
-    reference = response.at_epsilon(dataset.response.sel(at), epsilon0)
     if "linear" in dataset:
-        scale = epsilon0 ** response.POWER[metric]
-        limit = float((dataset.linear.sel(at) * scale / reference).mean("delta_j")) - 1
-        inset.axhline(limit, color=CATEGORIES[0], linewidth=0.8)
+        ratio = response.linear_ratio(dataset.response.sel(at), dataset.linear.sel(at), metric)
+        inset.axhline(_weak_limit(ratio, epsilon0), color=CATEGORIES[0], linewidth=0.8)
     if "floor" in dataset:
-        relative = (response.noise(dataset).sel(at) / dataset.response.sel(at)).mean("delta_j")
+        relative = _relative_noise(dataset, at)
         inset.fill_between(dataset.epsilon, -relative, relative, **UNDER_FLOOR)
     inset.set_xscale("log")
     inset.set_ylim(-0.75, 0.75)
@@ -761,6 +757,16 @@ def _epsilon_colorbar(figure: Figure, axes: np.ndarray, dataset: xr.Dataset) -> 
 
 def _ends(dataset: xr.Dataset) -> tuple[float, float]:
     return float(dataset.epsilon.min()), float(dataset.epsilon.max())
+
+
+def _weak_limit(ratio: xr.DataArray, epsilon0: float) -> float:
+    """delta(epsilon) for epsilon -> 0, by `response.linear_ratio` at epsilon0; mean over dj."""
+    return float((1 / response.at_epsilon(ratio, epsilon0)).mean("delta_j")) - 1
+
+
+def _relative_noise(dataset: xr.Dataset, at: Mapping[str, Any]) -> xr.DataArray:
+    """Rounding error over response, mean over dj."""
+    return (response.noise(dataset).sel(at) / dataset.response.sel(at)).mean("delta_j")
 
 
 def _rms(values: xr.DataArray) -> xr.DataArray:

@@ -421,23 +421,27 @@ def config_of(name_or_path: str) -> transformers.PretrainedConfig:
 
 def reference_architecture(name: str) -> dict[str, str | int]:
     """`architecture` of a registered model, without download or memory for weights."""
-    model = _without_weights(reference_config(name))
-    cfg = build_bridge_config_from_hf(model.config, type(model).__name__, name, torch.float32)
-    adapter = ArchitectureAdapterFactory.select_architecture_adapter(cfg)
-    return _architecture(adapter.cfg, model)
+    model = without_weights(reference_config(name))
+    return _architecture(bridge_config(name, model), model)
 
 
 def architecture(model: TransformerBridge) -> dict[str, str | int]:
     """What Table 1 says of a model, read from the model itself; tied weights are counted once."""
     # Not counted in the bridged model: that holds a fused QKV matrix and its parts.
     original: Any = model.original_model
-    return _architecture(model.cfg, _without_weights(original.config))
+    return _architecture(model.cfg, without_weights(original.config))
 
 
-def _without_weights(config: transformers.PretrainedConfig) -> Any:
-    """The model of a configuration, on the device that holds no numbers."""
+def without_weights(config: transformers.PretrainedConfig) -> Any:
+    """The Hugging Face model of a configuration, on the device that holds no numbers."""
     with torch.device("meta"):
         return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def bridge_config(name: str, model: Any) -> Any:
+    """The `cfg` that a bridge of a Hugging Face model would have."""
+    cfg = build_bridge_config_from_hf(model.config, type(model).__name__, name, torch.float32)
+    return ArchitectureAdapterFactory.select_architecture_adapter(cfg).cfg
 
 
 def title(model: str) -> str:

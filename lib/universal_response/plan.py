@@ -14,11 +14,17 @@ import psutil
 import torch
 import transformers
 from torch.utils.benchmark import Timer
-from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
-from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
 
 from universal_response.measurement import CHUNK_BYTES, SEQUENCES_PER_SHARD, Settings
-from universal_response.models import DTYPES, REGISTRY, config_of, resolve_device, title
+from universal_response.models import (
+    DTYPES,
+    REGISTRY,
+    bridge_config,
+    config_of,
+    resolve_device,
+    title,
+    without_weights,
+)
 from universal_response.propagation import TOKENS_PER_PASS
 
 # Forward-mode differentiation carries a tangent beside the state. PyTorch's counter finds 3.0 times
@@ -325,10 +331,8 @@ def rows(plan: Plan) -> list[tuple[str, str, str]]:
 
 def _size(model: str, config: transformers.PretrainedConfig) -> Size:
     try:
-        with torch.device("meta"):
-            empty = transformers.AutoModelForCausalLM.from_config(config)
-        cfg = build_bridge_config_from_hf(config, type(empty).__name__, model, torch.float32)
-        cfg = ArchitectureAdapterFactory.select_architecture_adapter(cfg).cfg
+        empty = without_weights(config)
+        cfg = bridge_config(model, empty)
     except (ValueError, KeyError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(

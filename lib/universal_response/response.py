@@ -265,8 +265,8 @@ def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") 
     error = at_epsilon(dataset.response_sem.sel(at), epsilon).transpose("position", "delta_j")
     doubt = 2 * np.hypot(error.sel(delta_j=t0 - 1), error.drop_sel(delta_j=t0 - 1))
     return InductionOnset(
-        position=_settles((_lead(response, t0) > 0).all("delta_j")),
-        resolved=_settles((_lead(response, t0) > doubt).all("delta_j")),
+        position=_if_any(onset_position(response, t0)),
+        resolved=_if_any(_settles((_lead(response, t0) > doubt).all("delta_j"))),
         peak=response.idxmax("delta_j"),
     )
 
@@ -277,10 +277,7 @@ def onset_position(response: xr.DataArray, t0: int) -> xr.DataArray:
     Args:
         response: array with dimensions position and delta_j, the latter the window.
     """
-    holds = (_lead(response, t0) > 0).all("delta_j")
-    settled = holds.isel(position=slice(None, None, -1)).cumprod("position").sum("position")
-    first = holds.sizes["position"] - settled
-    return (first + int(holds.position[0])).where(settled > 0)
+    return _settles((_lead(response, t0) > 0).all("delta_j"))
 
 
 def _lead(response: xr.DataArray, t0: int) -> xr.DataArray:
@@ -357,8 +354,12 @@ def noise(dataset: xr.Dataset) -> xr.DataArray:
     return joined.transpose(*response.dims)
 
 
-def _settles(holds: xr.DataArray) -> int | None:
-    """Smallest position from which a condition holds to the end."""
-    fails = np.flatnonzero(~holds.values)
-    first = int(fails[-1]) + 1 if len(fails) else 0
-    return int(holds.position[first]) if first < len(holds) else None
+def _settles(holds: xr.DataArray) -> xr.DataArray:
+    """Smallest position from which a condition holds to the end; nan where there is none."""
+    settled = holds.isel(position=slice(None, None, -1)).cumprod("position").sum("position")
+    first = holds.sizes["position"] - settled
+    return (first + int(holds.position[0])).where(settled > 0)
+
+
+def _if_any(position: xr.DataArray) -> int | None:
+    return None if position.isnull() else int(position)
