@@ -34,7 +34,7 @@ def live_hooks(model):
 
 def test_inner_products_equal_those_of_full_forward_passes(compared):
     architecture, found, streams = compared
-    tolerance = 1e-8 if architecture == "gpt2" else 1e-6
+    tolerance = 1e-8 if architecture == "gpt2" else 1e-5
     for name, expected in plain.inner_products(streams).items():
         # Relative to the longest vector of each position: a product of nearly orthogonal vectors
         # is known no better than that.
@@ -45,12 +45,13 @@ def test_inner_products_equal_those_of_full_forward_passes(compared):
 
 def test_metrics_equal_those_of_full_forward_passes(compared):
     architecture, found, streams = compared
-    relative = 1e-8 if architecture == "gpt2" else 1e-3
+    # The bridge takes its softmax in float32 even here, the engine does not.
+    relative, of_cosine = (1e-8, 1e-8) if architecture == "gpt2" else (3e-3, 2e-3)
     expected = plain.metrics(streams)
     clear = expected["delta"] > 1e-4
     for name, metric in METRICS.items():
         # The plain 1 - cos has lost digits itself; a cosine may be zero.
-        absolute = {"delta": 0, "phi": 1e-14}.get(name, 1e-8)
+        absolute = {"delta": 0, "phi": 1e-14}.get(name, of_cosine)
         torch.testing.assert_close(
             metric(found)[clear], expected[name][clear], rtol=relative, atol=absolute, msg=name
         )
@@ -146,14 +147,15 @@ def test_longer_sequence_begins_with_the_shorter_one(llama):
 @pytest.mark.parametrize("tokens_per_pass", [None, 1, 70])
 def test_number_of_tokens_passed(gpt2, tokens_per_pass):
     sequences, passed, reported = 2, [], []
-    point = gpt2.hook_dict["blocks.0.hook_resid_pre"]
-    point.add_hook(lambda x, hook: passed.append(x.shape[0] * x.shape[1]), is_permanent=True)
+    handle = gpt2.blocks[0].original_component.register_forward_pre_hook(
+        lambda module, args: passed.append(args[0].shape[0] * args[0].shape[1])
+    )
     try:
         inner_products(
             random_tokens(sequences, T), gpt2, EPSILONS, tokens_per_pass, progress=reported.append
         )
     finally:
-        point.remove_hooks(including_permanent=True)
+        handle.remove()
     perturbed = sequences * len(EPSILONS) * T * (T + 1) // 2
     assert sum(reported) == perturbed
     assert sum(passed) == perturbed + sequences * T
@@ -199,10 +201,10 @@ def test_hooks_are_removed_after_an_exception(fails_at_pass):
         if len(passes) == fails_at_pass:
             raise RuntimeError("interrupted")
 
-    handle = model.blocks[1].register_forward_pre_hook(fail)
+    handle = model.blocks[1].original_component.register_forward_pre_hook(fail)
     try:
         with pytest.raises(RuntimeError, match="interrupted"):
-            inner_products(random_tokens(1, 6), model, [0.1])
+            inner_products(random_tokens(1, 6), model, [0.1], tokens_per_pass=1)
     finally:
         handle.remove()
     assert len(passes) == fails_at_pass

@@ -720,7 +720,7 @@ def _measure_shard(
     start = time.perf_counter()
     chosen = torch.from_numpy(tokens[shard.first : shard.stop])
     if shard.linear:
-        products = linear_inner_products(chosen, model, update)
+        products = linear_inner_products(chosen, model, progress=update)
         parts = {"linear": _response_functions(products, LINEAR_METRICS)}
     else:
         products = inner_products(chosen, model, _strengths(model, settings), progress=update)

@@ -2,14 +2,16 @@
 
 A causal model cannot change what stands left of the perturbed token. One clean pass over the
 sequences keeps every residual vector and every key and value; then, for each source i, only the
-suffix i .. T-1 is run against the cached prefix, with all perturbation strengths and sequences as
-batch rows. That is T (T + 1) / 2 tokens per sequence and strength instead of T^2. The hooks reduce
-each residual vector to inner products at once, so no perturbed residual stream is stored, and the
-base model is called without its unembedding, so no logits are computed. The limit epsilon -> 0
-takes the same road with a dual number (forward-mode differentiation) instead of a strength.
+suffix i .. T-1 is run against the clean prefix. That is T (T + 1) / 2 tokens per sequence and
+strength instead of T^2. Suffixes of all strengths and of several sources are laid end to end, so
+that every matrix product has many rows. Hooks reduce each residual vector to inner products at
+once, so no perturbed residual stream is stored, and the base model is called without its
+unembedding, so no logits are computed. The limit epsilon -> 0 takes the same road with a dual
+number (forward-mode differentiation) instead of a strength.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,11 +21,25 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import forward_ad
 from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformers.cache_utils import Cache, DynamicLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from universal_response.suffixes import (
+    Attended,
+    KeysAndValues,
+    Packing,
+    Segment,
+    attend,
+    join,
+    packings,
+)
 
 # Activations of this many tokens stay in the processor's cache between two matrix products;
 # a GPU wants many more rows to be busy.
 TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+
+_ATTENTION = "suffixes_laid_end_to_end"
 
 
 @dataclass(frozen=True)
@@ -117,18 +133,14 @@ def inner_products(
     """
     if len(epsilons) == 0 or not all(0 <= epsilon <= 1 for epsilon in epsilons):
         raise ValueError(f"epsilons={list(epsilons)}: give at least one strength, each in [0, 1]")
-    clean = _clean_pass(tokens, model)
-    products = _empty(clean, len(epsilons))
-    device, dtype = clean.states.device, clean.states.dtype
-    strengths = torch.tensor(list(epsilons), dtype=dtype, device=device)
-    budget = tokens_per_pass or TOKENS_PER_PASS.get(device.type, TOKENS_PER_PASS["cpu"])
-    for source in range(clean.tokens.shape[1]):
-        rows_tokens = clean.tokens[:, source:].numel()
-        for chunk in _chunks(len(strengths), budget // rows_tokens):
-            probe = _FiniteProbe(strengths[chunk])
-            _perturbed_pass(model, clean, products, source, chunk, probe)
+    with _unbridged(model) as blocks:
+        clean = _clean_pass(tokens, blocks, model.cfg.n_ctx)
+        products = _empty(clean, len(epsilons))
+        probe = _Finite(clean.states[0].new_tensor(list(epsilons)))
+        for packing in _packings(blocks, clean, len(epsilons), tokens_per_pass):
+            _perturbed_pass(blocks, clean, products, packing, probe)
             if progress is not None:
-                progress(rows_tokens * len(probe))
+                progress(packing.n_tokens)
     return products
 
 
@@ -136,6 +148,7 @@ def inner_products(
 def linear_inner_products(
     tokens: Int[Tensor, "sequence token"],
     model: TransformerBridge,
+    tokens_per_pass: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> InnerProducts:
     """The limit epsilon -> 0 of the inner products, with D_j replaced by d x'_j / d epsilon.
@@ -147,172 +160,285 @@ def linear_inner_products(
     Args:
         tokens: token ids (sequence, token), moved to the model's device.
         model: as for `inner_products`.
+        tokens_per_pass: as for `inner_products`.
         progress: as for `inner_products`.
 
     Returns:
         InnerProducts with one entry along epsilon, per unit of epsilon.
 
     Raises:
-        ValueError: more tokens than the model's context.
+        ValueError: as for `inner_products`.
     """
-    clean = _clean_pass(tokens, model)
-    products = _empty(clean, 1)
-    for source in range(clean.tokens.shape[1]):
-        with forward_ad.dual_level():
-            _perturbed_pass(model, clean, products, source, slice(0, 1), _LinearProbe())
-        if progress is not None:
-            progress(clean.tokens[:, source:].numel())
+    with _unbridged(model) as blocks:
+        clean = _clean_pass(tokens, blocks, model.cfg.n_ctx)
+        products = _empty(clean, 1)
+        for packing in _packings(blocks, clean, 1, tokens_per_pass):
+            with forward_ad.dual_level():
+                _perturbed_pass(blocks, clean, products, packing, _Linear())
+            if progress is not None:
+                progress(packing.n_tokens)
     return products
 
 
 @dataclass(frozen=True)
-class _CleanPass:
-    """What the perturbed passes need of the unperturbed one: residual vectors, keys and values."""
+class _Clean:
+    """What the perturbed passes need of the unperturbed one.
+
+    Attributes:
+        tokens: (sequence, token).
+        states: of every position, the residual vectors, (sequence token, d_model).
+        keys_and_values: of every layer.
+    """
 
     tokens: Int[Tensor, "sequence token"]
-    states: Float[Tensor, "position sequence token d_model"]
+    states: list[Float[Tensor, "token d_model"]]
+    keys_and_values: dict[int, KeysAndValues]
+
+
+@dataclass(frozen=True)
+class _Finite:
+    """Scaling of the source by (1 - epsilon)."""
+
+    strengths: Float[Tensor, " epsilon"]
+
+    def perturb(self, state: Tensor, strength: Tensor, is_source: Tensor) -> Tensor:
+        factor = 1 - self.strengths[strength] * is_source
+        return state * factor.to(state.dtype)[:, None]
+
+    def response(self, state: Tensor, clean: Tensor) -> Tensor:
+        return _at_least_float32(state) - clean
+
+
+class _Linear:
+    """The same in the limit epsilon -> 0: d/d epsilon of (1 - epsilon) x is -x."""
+
+    def perturb(self, state: Tensor, strength: Tensor, is_source: Tensor) -> Tensor:
+        return forward_ad.make_dual(state, -state * is_source[:, None])
+
+    def response(self, state: Tensor, clean: Tensor) -> Tensor:
+        return _at_least_float32(forward_ad.unpack_dual(state).tangent)
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """The Hugging Face model below its unembedding, free of the bridge.
+
+    Attributes:
+        base: called with tokens, runs the blocks.
+        hooked: of every position, the module that sees the state, and whether as its input.
+        open_attention: whether its attention can be given suffixes laid end to end.
+    """
+
+    base: Any
+    hooked: list[tuple[torch.nn.Module, bool]]
+    open_attention: bool
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.base.parameters()).device
+
+
+@contextmanager
+def _unbridged(model: TransformerBridge) -> Iterator[_Blocks]:
+    """Take the bridge's wrappers out of the model and put `attend` into it, for a while.
+
+    The bridge computes attention anew, to offer hooks inside it; none of them is needed here.
+    """
+    if any(point.fwd_hooks for point in model.hook_dict.values()):
+        raise ValueError("model: hooks are attached to it; remove them with model.reset_hooks()")
+    if model.compatibility_mode:
+        raise ValueError("model: its weights were changed by compatibility mode; load it without")
+    inner: Any = model.original_model
+    hooked = _hooked_modules(model)
+    wrapped = [
+        (parent, name, child)
+        for parent in inner.modules()
+        if not isinstance(parent, GeneralizedComponent)
+        for name, child in parent._modules.items()
+        if isinstance(child, GeneralizedComponent)
+    ]
+    open_attention = bool(getattr(inner, "_supports_attention_backend", False))
+    before = inner.config._attn_implementation
+    try:
+        for parent, name, child in wrapped:
+            parent._modules[name] = child.original_component
+        if open_attention:
+            ALL_ATTENTION_FUNCTIONS[_ATTENTION] = attend
+            inner.config._attn_implementation = _ATTENTION
+        yield _Blocks(inner.base_model, hooked, open_attention)
+    finally:
+        if open_attention:
+            inner.config._attn_implementation = before
+            del ALL_ATTENTION_FUNCTIONS[_ATTENTION]
+        for parent, name, child in wrapped:
+            parent._modules[name] = child
+
+
+def _hooked_modules(model: TransformerBridge) -> list[tuple[torch.nn.Module, bool]]:
+    modules = {}
+    for component in model.modules():
+        if isinstance(component, GeneralizedComponent) and component.original_component is not None:
+            modules[id(component.hook_in)] = (component.original_component, True)
+            modules[id(component.hook_out)] = (component.original_component, False)
+    return [modules[id(model.hook_dict[position.hook])] for position in positions(model)]
+
+
+def _packings(
+    blocks: _Blocks, clean: _Clean, n_strengths: int, tokens_per_pass: int | None
+) -> Iterator[Packing]:
+    budget = tokens_per_pass or TOKENS_PER_PASS.get(blocks.device.type, TOKENS_PER_PASS["cpu"])
+    return packings(*clean.tokens.shape, n_strengths, budget, mixed=blocks.open_attention)
+
+
+def _clean_pass(tokens: Tensor, blocks: _Blocks, context: int) -> _Clean:
+    tokens = torch.as_tensor(tokens)
+    n_sequences, t = tokens.shape
+    if t > context:
+        raise ValueError(f"tokens: {t} per sequence exceed the model's context of {context}")
+    clean = _Clean(tokens.to(blocks.device), [], {})
+
+    def keep(state: Tensor, position: int) -> None:
+        clean.states.append(_at_least_float32(state))
+
+    _run(blocks, clean, Packing((Segment(0, 0, 1),), n_sequences, t), keep)
+    return clean
+
+
+def _empty(clean: _Clean, n_strengths: int) -> InnerProducts:
+    n_sequences, t = clean.tokens.shape
+    device = clean.states[0].device
+    squares = torch.stack([(state * state).sum(-1).to(device) for state in clean.states])
+    shape = (len(squares), n_strengths, n_sequences, t, t)
+    empty = (squares.new_zeros(shape) for _ in range(4))
+    return InnerProducts(squares.unflatten(1, (n_sequences, t)), *empty)
+
+
+def _perturbed_pass(
+    blocks: _Blocks,
+    clean: _Clean,
+    products: InnerProducts,
+    packing: Packing,
+    probe: _Finite | _Linear,
+) -> None:
+    """Run the suffixes of a pass and write their inner products."""
+    index = packing.index(clean.tokens.device)
+    of_clean = index.sequence * packing.t + index.target
+    row = (index.strength * packing.n_sequences + index.sequence) * packing.t + index.source
+    entry = row * packing.t + index.target
+    perturbation: list[Tensor] = []
+
+    def perturb(state: Tensor) -> Tensor:
+        return probe.perturb(state, index.strength, index.source == index.target)
+
+    def reduce(state: Tensor, position: int) -> None:
+        here = state.device
+        x = clean.states[position].index_select(0, of_clean.to(here))
+        response = probe.response(state, x)
+        at_source = response.index_select(0, index.start.to(here))
+        if position == 0:
+            perturbation.append(at_source)
+        for kept, other in (
+            (products.response_response, response),
+            (products.response_state, x),
+            (products.response_source, at_source),
+            (products.response_perturbation, perturbation[0].to(here)),
+        ):
+            inner = (response * other).sum(-1)
+            kept[position].view(-1).index_copy_(0, entry, inner.to(entry.device))
+
+    _run(blocks, clean, packing, reduce, perturb)
+
+
+def _run(
+    blocks: _Blocks,
+    clean: _Clean,
+    packing: Packing,
+    see: Callable[[Tensor, int], object],
+    perturb: Callable[[Tensor], Tensor] | None = None,
+) -> None:
+    """Run the blocks on the tokens of a pass, and nothing after them but the final norm.
+
+    Args:
+        blocks: the model.
+        clean: its keys and values are read, or written where nothing is perturbed.
+        packing: the tokens of the pass.
+        see: called with the states (packed token, d_model) of every position in turn.
+        perturb: what the states of the first position are replaced by.
+    """
+
+    def on_first(module: object, args: tuple) -> tuple:
+        assert perturb is not None
+        return (perturb(args[0].flatten(0, 1)).view_as(args[0]), *args[1:])
+
+    def on_input(module: object, args: tuple, position: int) -> None:
+        see(args[0].flatten(0, 1), position)
+
+    def on_output(module: object, args: tuple, output: Any, position: int) -> None:
+        state = output if isinstance(output, Tensor) else output[0]
+        see(state.flatten(0, 1), position)
+
+    with ExitStack() as hooks:
+        if perturb is not None:
+            first, _ = blocks.hooked[0]
+            hooks.callback(first.register_forward_pre_hook(on_first).remove)
+        for position, (module, is_input) in enumerate(blocks.hooked):
+            register: Any = (
+                module.register_forward_pre_hook if is_input else module.register_forward_hook
+            )
+            seen = partial(on_input if is_input else on_output, position=position)
+            hooks.callback(register(seen).remove)
+        run = _run_end_to_end if blocks.open_attention else _run_in_rows
+        run(blocks, clean, packing, keep=perturb is None)
+
+
+def _run_end_to_end(blocks: _Blocks, clean: _Clean, packing: Packing, keep: bool) -> None:
+    index = packing.index(clean.tokens.device)
+    blocks.base(
+        clean.tokens[index.sequence, index.target][None],
+        position_ids=index.target[None],
+        use_cache=False,
+        suffixes=Attended(packing, clean.keys_and_values, keep),
+    )
+
+
+def _run_in_rows(blocks: _Blocks, clean: _Clean, packing: Packing, keep: bool) -> None:
+    """The same with one source, for a model whose own attention has to be used."""
+    (segment,) = packing.segments
     layers: list[DynamicLayer]
+    if keep:
+        layers = [DynamicLayer() for _ in range(blocks.base.config.num_hidden_layers)]
+    else:
+        layers = [
+            _PrefixLayer(*clean.keys_and_values[layer], segment.source)
+            for layer in sorted(clean.keys_and_values)
+        ]
+    rows = clean.tokens[:, segment.source :].repeat(segment.stop - segment.first, 1)
+    blocks.base(rows, past_key_values=Cache(layers=[*layers]), use_cache=True)
+    if keep:
+        for number, layer in enumerate(layers):
+            assert layer.keys is not None
+            assert layer.values is not None
+            clean.keys_and_values[number] = (layer.keys, layer.values)
 
 
 class _PrefixLayer(DynamicLayer):
     """Keys and values left of the source, shared by all rows of a pass and never grown.
 
-    The rows are the sequences repeated once per strength. Joining the prefix to the suffix here,
-    one layer at a time, keeps one layer's copy in memory instead of the whole cache's.
+    The rows are the sequences repeated once per strength.
     """
 
-    def __init__(self, clean: DynamicLayer, length: int) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, length: int) -> None:
         super().__init__()
-        assert clean.keys is not None
-        assert clean.values is not None
-        self.lazy_initialization(clean.keys, clean.values)
-        self.keys = clean.keys[:, :, :length]
-        self.values = clean.values[:, :, :length]
+        self.lazy_initialization(keys, values)
+        self.keys = keys[:, :, :length]
+        self.values = values[:, :, :length]
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        return self._join(self.keys, key_states), self._join(self.values, value_states)
-
-    @staticmethod
-    def _join(prefix: Tensor | None, suffix: Tensor) -> Tensor:
-        if prefix is None or prefix.shape[-2] == 0:
-            return suffix
-        repeats = suffix.shape[0] // prefix.shape[0]
-        rows = prefix.expand(repeats, *prefix.shape).flatten(0, 1)
-        return torch.cat([rows, suffix], dim=-2)
-
-
-def _chunks(n: int, size: int) -> Iterator[slice]:
-    size = max(size, 1)
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
-def _run(model: TransformerBridge, tokens: Tensor, cache: Cache, hooks: list) -> None:
-    """Run the blocks, and nothing after them but the final norm."""
-    base: Any = model.original_model.base_model
-    with model.hooks(fwd_hooks=hooks):
-        base(tokens, past_key_values=cache, use_cache=True)
-
-
-def _clean_pass(tokens: Tensor, model: TransformerBridge) -> _CleanPass:
-    tokens = torch.as_tensor(tokens)
-    if tokens.shape[1] > model.cfg.n_ctx:
-        raise ValueError(
-            f"tokens: {tokens.shape[1]} per sequence exceed the model's context of "
-            f"{model.cfg.n_ctx}"
-        )
-    tokens = tokens.to(next(model.original_model.parameters()).device)
-    states: list[Tensor] = []
-
-    def keep(state: Tensor, hook: object) -> None:
-        states.append(_at_least_float32(state))
-
-    # Not the model's own cache: that of a sliding-window layer forgets tokens left of its window.
-    layers = [DynamicLayer() for _ in range(model.cfg.n_layers)]
-    hooks = [(position.hook, keep) for position in positions(model)]
-    _run(model, tokens, Cache(layers=[*layers]), hooks)
-    return _CleanPass(tokens, torch.stack(states), layers)
-
-
-def _empty(clean: _CleanPass, n_strengths: int) -> InnerProducts:
-    n_positions, n_sequences, t, _ = clean.states.shape
-    shape = (n_positions, n_strengths, n_sequences, t, t)
-    squares = (clean.states * clean.states).sum(-1)
-    return InnerProducts(squares, *(squares.new_zeros(shape) for _ in range(4)))
-
-
-def _prefix(layers: list[DynamicLayer], length: int) -> Cache:
-    """The cache of the clean pass, cut to the tokens left of the source."""
-    return Cache(layers=[_PrefixLayer(layer, length) for layer in layers])
-
-
-class _FiniteProbe:
-    """Scaling of the source by (1 - epsilon), for several strengths at once."""
-
-    def __init__(self, strengths: Float[Tensor, " epsilon"]) -> None:
-        self.strengths = strengths
-
-    def __len__(self) -> int:
-        return len(self.strengths)
-
-    def perturb(self, state: Tensor) -> Tensor:
-        rows = state.unflatten(0, (len(self), -1))
-        factor = torch.ones(rows.shape[:3], dtype=state.dtype, device=state.device)
-        factor[:, :, 0] = (1 - self.strengths)[:, None].to(state.dtype)
-        return state * factor.flatten(0, 1)[:, :, None]
-
-    def response(self, state: Tensor, clean: Tensor) -> Tensor:
-        return _at_least_float32(state).unflatten(0, (len(self), -1)) - clean
-
-
-class _LinearProbe:
-    """The same scaling in the limit epsilon -> 0: d/d epsilon of (1 - epsilon) x is -x."""
-
-    def __len__(self) -> int:
-        return 1
-
-    def perturb(self, state: Tensor) -> Tensor:
-        tangent = torch.zeros_like(state)
-        tangent[:, 0] = -state[:, 0]
-        return forward_ad.make_dual(state, tangent)
-
-    def response(self, state: Tensor, clean: Tensor) -> Tensor:
-        return _at_least_float32(forward_ad.unpack_dual(state).tangent)[None]
-
-
-def _perturbed_pass(
-    model: TransformerBridge,
-    clean: _CleanPass,
-    products: InnerProducts,
-    source: int,
-    chunk: slice,
-    probe: _FiniteProbe | _LinearProbe,
-) -> None:
-    """Run the suffix of one source for some strengths and write their inner products."""
-    perturbation: list[Tensor] = []
-
-    def perturb(state: Tensor, hook: object) -> Tensor:
-        return probe.perturb(state)
-
-    def reduce(state: Tensor, hook: object, position: int) -> None:
-        x = clean.states[position, :, source:]
-        response = probe.response(state, x)
-        if position == 0:
-            perturbation.append(response[:, :, 0])
-        at = (position, chunk, slice(None), source, slice(source, None))
-        products.response_response[at] = (response * response).sum(-1)
-        products.response_state[at] = (response * x).sum(-1)
-        both = torch.stack([response[:, :, 0], perturbation[0]], dim=-1)
-        against_source, against_perturbation = (response @ both).unbind(-1)
-        products.response_source[at] = against_source
-        products.response_perturbation[at] = against_perturbation
-
-    found = positions(model)
-    hooks: list[tuple[str, Callable]] = [(found[0].hook, perturb)]
-    hooks += [(position.hook, partial(reduce, position=position.index)) for position in found]
-    suffixes = clean.tokens[:, source:].repeat(len(probe), 1)
-    _run(model, suffixes, _prefix(clean.layers, source), hooks)
+        assert self.keys is not None
+        assert self.values is not None
+        return join(self.keys, key_states), join(self.values, value_states)
 
 
 def _at_least_float32(state: Tensor) -> Tensor:
