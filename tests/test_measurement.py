@@ -451,7 +451,7 @@ def test_chunks_are_as_large_as_asked(gpt2, monkeypatch):
         assert len(found) == 2
         found.clear()
     monkeypatch.setitem(measurement.CHUNK_BYTES, "cpu", 1)
-    with pytest.warns(UserWarning, match=one_line("[^\n]*4 tokens needs[^\n]*GiB[^\n]*")):
+    with pytest.warns(UserWarning, match=one_line("[^\n]*4 tokens need[^\n]*GiB[^\n]*")):
         measure(gpt2, small)
     assert sizes == dict.fromkeys(sizes, [1] * 5)
 

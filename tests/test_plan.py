@@ -112,7 +112,7 @@ def test_flops_of_one_token_by_hand():
 def test_token_passes_are_those_the_progress_bar_counts(floor):
     settings = replace(LINEAR, noise_floor=floor, t0=5)
     model, tokens, done = tiny_model("llama"), random_tokens(settings.batch, 10), []
-    strengths = measurement._strengths(model, settings)
+    strengths = measurement._strengths(model.cfg.dtype, settings)
     inner_products(tokens, model, strengths, progress=done.append)
     linear_inner_products(tokens, model, progress=done.append)
     assert plan.token_passes(settings) == sum(done) == 2 * (4 + floor) * 55
@@ -213,22 +213,18 @@ def test_memory_is_a_fair_upper_estimate(architecture, linear, tmp_path):
     assert memory.peak < plan.working_bytes(size, settings, "cpu") < 4 * memory.peak
 
 
-@pytest.mark.parametrize(("batch", "epsilons"), [(16, 300), (7, 600), (5, 3), (20, 1), (3, 2000)])
-@pytest.mark.filterwarnings("ignore:memory")
-def test_shards_are_those_of_a_measurement(batch, epsilons, tmp_path):
-    size, model = tiny_size("llama", tmp_path), tiny_model("llama")
-    strengths = tuple(np.linspace(0.05, 1, epsilons))
-    settings = replace(FINITE, t0=CONTEXT // 2, batch=batch, epsilons=strengths)
-    tokens = np.zeros((batch, CONTEXT), int)
-    shards = measurement._shards(model, tokens, epsilons, None, linear=False)
-    largest = max(shard.stop - shard.first for shard in shards)
-    # The same is counted if so many are asked for, and less if fewer are.
-    found = plan.working_bytes(size, settings, "cpu")
-    asked = replace(settings, sequences_per_chunk=largest)
-    assert found == plan.working_bytes(size, asked, "cpu")
-    if largest > 1:
-        fewer = replace(settings, sequences_per_chunk=largest - 1)
-        assert found > plan.working_bytes(size, fewer, "cpu")
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_memory_does_not_grow_with_strengths_or_batch(architecture, tmp_path):
+    size = tiny_size(architecture, tmp_path)
+    few = replace(FINITE, t0=CONTEXT // 2, batch=4, epsilons=tuple(np.linspace(0.05, 1, 900)))
+    many = replace(few, batch=64, epsilons=tuple(np.linspace(0.05, 1, 3000)))
+    found = plan.working_bytes(size, few, "cpu")
+    assert found == plan.working_bytes(size, many, "cpu")
+    assert found > 5e8
+    larger = replace(few, sequences_per_chunk=4, epsilons=(0.05,))
+    assert plan.working_bytes(size, larger, "cpu") > plan.working_bytes(
+        size, replace(larger, sequences_per_chunk=1), "cpu"
+    )
 
 
 def test_memory_that_does_not_suffice_is_told(rate, monkeypatch):

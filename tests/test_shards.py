@@ -305,7 +305,7 @@ def test_shards_of_another_library_are_not_used(
         with (copy / "metrics.py").open("a") as file:
             file.write("# one more line\n")
         # The copy lies in no repository.
-        expected = finished[1].assign_attrs(git_commit=measurement._git_commit())
+        expected = finished[1].assign_attrs(git_commit=measurement.git_commit())
         assert_foreign(model, passes, folder, expected)
 
 

@@ -1,5 +1,6 @@
 """Settings -> xarray.Dataset: measure, resume, save, load, verify, with provenance."""
 
+import functools
 import hashlib
 import json
 import math
@@ -8,10 +9,12 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, as_completed
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 import xarray as xr
 from tqdm import tqdm
@@ -37,6 +41,7 @@ from universal_response.models import (
 )
 from universal_response.propagation import (
     InnerProducts,
+    Position,
     inner_products,
     linear_inner_products,
     positions,
@@ -52,10 +57,11 @@ from universal_response.sequences import (
 SCHEMA_VERSION = 2
 DEFAULT_EPSILONS = (3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5)
 
-# Inner products of one chunk of sequences, and the metrics made of them, stay below this.
+# Inner products of some strengths, and the metrics made of them, stay below this and below an
+# eighth of the device's memory.
 CHUNK_BYTES = {"cpu": 1 << 30, "cuda": 1 << 33}
 # No more than this is lost when a measurement is killed.
-SEQUENCES_PER_SHARD = 8
+SEQUENCES_PER_SHARD = 2
 
 # Leading bits kept of stored float32 numbers, so that they compress: averages to 8e-6 (the
 # model itself rounds worse), the witness to 1e-4, what is averaged again to 5e-4, errors to 4e-3.
@@ -178,6 +184,7 @@ def measure(
     settings: Settings,
     progress: bool = False,
     shards: str | Path | None = None,
+    executor: Executor | None = None,
 ) -> xr.Dataset:
     """Measure the response of a model to weak single-token perturbations.
 
@@ -188,6 +195,10 @@ def measure(
         progress: show a progress bar, counted in tokens passed through the model.
         shards: folder in which every finished part is kept at once. A measurement that was killed
             goes on from there, and ends with the same bits as one that was not.
+        executor: where the parts are measured, several at a time: any `concurrent.futures` executor
+            whose workers are processes, such as that of a Dask client. Every worker loads the model
+            once, by its name; this process does not. The numbers are those of a measurement without
+            executor on a worker's device.
 
     Returns:
         Dataset in the schema of the book's page on data: `tokens`, `response`, `response_sem`,
@@ -198,28 +209,37 @@ def measure(
         have no `peak_response` and `window_response`.
 
     Raises:
-        ValueError: a sequence exceeds the model's context, a token is not in its vocabulary, or
-            `shards` for a model of unknown weights.
+        ValueError: a sequence exceeds the model's context, a token is not in its vocabulary,
+            `shards` for a model of unknown weights, or `executor` for a model that is not named.
+        BrokenExecutor: the workers died; finished shards are kept.
     """
+    if executor is not None and not isinstance(model, str):
+        raise ValueError("executor: workers load the model themselves; give its name or folder")
     if isinstance(model, str):
         # The one a bridge carries has been changed (`load_tokenizer`), and takes longer to load.
         tokenizer = load_tokenizer(model) if settings.tokens else None
-        model = load_model(
-            model, settings.device, settings.dtype, tokenizer=False, progress=progress
-        )
+        if executor is None:
+            model = load_model(
+                model, settings.device, settings.dtype, tokenizer=False, progress=progress
+            )
     else:
         tokenizer = getattr(model, "tokenizer", None)
-    tokens = _tokens(model, settings)
-    weakest, floor = min(settings.epsilons), floor_epsilon(model.cfg.dtype)
+    if isinstance(model, str):
+        assert executor is not None
+        about = executor.submit(_describe_by_name, model, settings).result()
+    else:
+        about = _describe(model)
+    tokens = _tokens(about, settings)
+    weakest, floor = min(settings.epsilons), floor_epsilon(about.dtype)
     if weakest < 10 * floor:
         warnings.warn(
-            f"epsilons: {weakest:g} is lost to rounding in {model.cfg.dtype}; use at least "
+            f"epsilons: {weakest:g} is lost to rounding in {about.dtype}; use at least "
             f"{10 * floor:.1g}",
             stacklevel=2,
         )
     folder = Path(shards) if shards else None
-    parts = _measure_shards(model, tokens, settings, progress, folder)
-    dataset = _assemble(model, tokens, settings, parts)
+    parts = _measure_shards(model, about, tokens, settings, progress, folder, executor)
+    dataset = _assemble(about, tokens, settings, parts)
     _warn_under_floor(dataset)
     if settings.tokens and tokenizer is not None:
         dataset["token_label"] = (("sequence", "token"), token_labels(tokens, tokenizer))
@@ -383,7 +403,11 @@ def results_for_text(
 
 
 def measure_into(
-    path: str | Path, model: TransformerBridge | str, settings: Settings, progress: bool = False
+    path: str | Path,
+    model: TransformerBridge | str,
+    settings: Settings,
+    progress: bool = False,
+    executor: Executor | None = None,
 ) -> xr.Dataset:
     """Measure and save, with the finished shards beside the file until it is written.
 
@@ -394,7 +418,7 @@ def measure_into(
     """
     path = Path(path)
     shards = path.with_suffix(".shards")
-    save_results(measure(model, settings, progress, shards), path)
+    save_results(measure(model, settings, progress, shards, executor), path)
     shutil.rmtree(shards, ignore_errors=True)
     return load_results(path)
 
@@ -496,10 +520,10 @@ def verify(
         raise ValueError(
             f"weights_sha256={recorded}: the model at hand has {loaded}; use the recorded weights"
         )
-    tokens = _tokens(model, settings)
+    tokens = _tokens(_describe(model), settings)
     if not np.array_equal(tokens, dataset.tokens.values):
         raise ValueError(f"tokens: not those of seed={settings.seed}; the file was changed")
-    strengths = _strengths(model, settings)
+    strengths = _strengths(model.cfg.dtype, settings)
     with tqdm(total=_token_passes(tokens[:1], len(strengths)), **_BAR, disable=not progress) as bar:
         products = inner_products(
             torch.from_numpy(tokens[:1]), model, strengths, progress=bar.update
@@ -628,13 +652,54 @@ def _check_tokens(rows: tuple[tuple[int, ...], ...], t0: int) -> None:
             )
 
 
-def _tokens(model: TransformerBridge, settings: Settings) -> np.ndarray:
+@dataclass(frozen=True)
+class _Model:
+    """What of a model decides how it is measured and what is recorded of it.
+
+    Attributes:
+        positions: of the residual stream.
+        dtype, device: of the weights; the latter by its type.
+        memory: of the device, bytes.
+        context: the most tokens a sequence may have.
+        vocabulary: number of token ids.
+        attributes: of the results, as far as they belong to the model and its machine.
+    """
+
+    positions: list[Position]
+    dtype: torch.dtype
+    device: str
+    memory: int
+    context: int
+    vocabulary: int
+    attributes: dict[str, object]
+
+
+def _describe(model: TransformerBridge) -> _Model:
+    device = next(model.original_model.parameters()).device
+    attributes = asdict(getattr(model, "provenance", Provenance())) | {
+        "device": _device_name(device),
+        "architecture": json.dumps(architecture(model)),
+        "versions": json.dumps(_versions()),
+        "git_commit": git_commit(),
+    }
+    return _Model(
+        positions(model),
+        model.cfg.dtype,
+        device.type,
+        device_memory(device),
+        model.cfg.n_ctx,
+        model.cfg.d_vocab,
+        attributes,
+    )
+
+
+def _tokens(about: _Model, settings: Settings) -> np.ndarray:
     """The tokens to measure (sequence, token).
 
     Raises:
         ValueError: more tokens than the model's context, or an id outside its vocabulary.
     """
-    context, vocabulary = model.cfg.n_ctx, model.cfg.d_vocab
+    context, vocabulary = about.context, about.vocabulary
     if settings.tokens is None:
         if 2 * settings.t0 > context:
             raise ValueError(
@@ -673,11 +738,13 @@ class _Shard:
 
 
 def _measure_shards(
-    model: TransformerBridge,
+    model: TransformerBridge | str,
+    about: _Model,
     tokens: np.ndarray,
     settings: Settings,
     progress: bool,
     folder: Path | None,
+    executor: Executor | None,
 ) -> dict[str, np.ndarray]:
     """Measure what is not yet in the folder, and join everything along the sequences.
 
@@ -685,37 +752,91 @@ def _measure_shards(
         `finite` (sequence, metric, strength, position, delta_j); `matrix` (sequence, metric,
         source, target); where asked `linear`, as `finite` with one strength; `seconds` per shard.
     """
-    n_strengths = len(_strengths(model, settings))
-    planned = _shards(model, tokens, n_strengths, settings.sequences_per_chunk, linear=False)
+    n_strengths = len(_strengths(about.dtype, settings))
+    planned = _shards(about, tokens, settings, linear=False)
     if settings.linear:
-        planned += _shards(model, tokens, 1, settings.sequences_per_chunk, linear=True)
-    identity = _identity(model, tokens, settings) if folder else ""
+        planned += _shards(about, tokens, settings, linear=True)
+    identity = _identity(about, tokens, settings) if folder else ""
     done = {shard: _load_shard(folder / shard.file, identity) for shard in planned if folder}
-    total = _token_passes(tokens, n_strengths + settings.linear)
-    finished = sum(
-        _token_passes(tokens[shard.first : shard.stop], 1 if shard.linear else n_strengths)
+    passes = {
+        shard: _token_passes(tokens[shard.first : shard.stop], 1 if shard.linear else n_strengths)
         for shard in planned
-        if done.get(shard)
-    )
+    }
+    finished = sum(passes[shard] for shard in planned if done.get(shard))
+    missing = [shard for shard in planned if not done.get(shard)]
+    total = sum(passes.values())
     with tqdm(total=total, initial=finished, **_BAR, disable=not progress) as bar:
-        for shard in planned:
-            if not done.get(shard):
-                done[shard] = _measure_shard(model, tokens, settings, shard, bar.update)
-                if folder:
-                    _save_shard(folder / shard.file, identity, done[shard])
-    names = dict.fromkeys(name for part in done.values() for name in part)
+        if isinstance(model, str):
+            assert executor is not None
+            measured = _measured_elsewhere(executor, model, about, tokens, settings, missing)
+        else:
+            measured = (
+                (shard, _measure_shard(model, about, tokens, settings, shard, bar.update))
+                for shard in missing
+            )
+        for shard, parts in measured:
+            done[shard] = parts
+            if folder:
+                _save_shard(folder / shard.file, identity, parts)
+            if executor is not None:
+                bar.update(passes[shard])
+    names = dict.fromkeys(name for shard in planned for name in done[shard])
     return {
         name: np.concatenate([done[shard][name] for shard in planned if name in done[shard]])
         for name in names
     }
 
 
+def _measured_elsewhere(
+    executor: Executor,
+    model: str,
+    about: _Model,
+    tokens: np.ndarray,
+    settings: Settings,
+    missing: list[_Shard],
+) -> Iterator[tuple[_Shard, dict[str, np.ndarray]]]:
+    """Shards in the order in which the workers finish them."""
+    futures = {
+        executor.submit(_measure_shard_by_name, model, about, tokens, settings, shard): shard
+        for shard in missing
+    }
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+# One measurement at a time in a worker: hooks are attached to the model, which threads would share.
+_IN_WORKER = threading.Lock()
+
+
+@functools.lru_cache(maxsize=1)
+def _model_of_worker(name: str, device: str, dtype: str) -> TransformerBridge:
+    return load_model(name, device, dtype, tokenizer=False)
+
+
+def _describe_by_name(name: str, settings: Settings) -> _Model:
+    with _IN_WORKER:
+        return _describe(_model_of_worker(name, settings.device, settings.dtype))
+
+
+def _measure_shard_by_name(
+    name: str, about: _Model, tokens: np.ndarray, settings: Settings, shard: _Shard
+) -> dict[str, np.ndarray]:
+    with _IN_WORKER:
+        model = _model_of_worker(name, settings.device, settings.dtype)
+        return _measure_shard(model, about, tokens, settings, shard)
+
+
 def _measure_shard(
     model: TransformerBridge,
+    about: _Model,
     tokens: np.ndarray,
     settings: Settings,
     shard: _Shard,
-    update: Callable[[int], object],
+    update: Callable[[int], object] | None = None,
 ) -> dict[str, np.ndarray]:
     start = time.perf_counter()
     chosen = torch.from_numpy(tokens[shard.first : shard.stop])
@@ -723,20 +844,28 @@ def _measure_shard(
         products = linear_inner_products(chosen, model, progress=update)
         parts = {"linear": _response_functions(products, LINEAR_METRICS)}
     else:
-        products = inner_products(chosen, model, _strengths(model, settings), progress=update)
-        reference = settings.epsilons.index(settings.epsilon0)
-        # Cloned: a view would keep every matrix of the metric in memory.
-        matrices = [metric(products)[-1, reference].clone() for metric in METRICS.values()]
+        strengths = _strengths(about.dtype, settings)
+        size = _strengths_at_a_time(about, *chosen.shape)
+        chunks = [strengths[first : first + size] for first in range(0, len(strengths), size)]
+        functions, matrices = [], None
+        for chunk in chunks:
+            products = inner_products(chosen, model, chunk, progress=update)
+            functions.append(_response_functions(products, METRICS))
+            if settings.epsilon0 in chunk:
+                # Cloned: a view would keep every matrix of the metric in memory.
+                at = (-1, chunk.index(settings.epsilon0))
+                matrices = [metric(products)[at].clone() for metric in METRICS.values()]
+        assert matrices is not None
         parts = {
-            "finite": _response_functions(products, METRICS),
+            "finite": np.concatenate(functions, axis=2),
             "matrix": torch.stack(matrices, dim=1).cpu().numpy(),
         }
     return parts | {"seconds": np.array([time.perf_counter() - start])}
 
 
-def _strengths(model: TransformerBridge, settings: Settings) -> list[float]:
+def _strengths(dtype: torch.dtype, settings: Settings) -> list[float]:
     """The strengths asked for and, where the floor is, that of the floor as the last."""
-    floor = [floor_epsilon(model.cfg.dtype)] if settings.noise_floor else []
+    floor = [floor_epsilon(dtype)] if settings.noise_floor else []
     return [*settings.epsilons, *floor]
 
 
@@ -755,30 +884,36 @@ def _response_functions(
     return torch.stack(functions, dim=1).numpy()
 
 
-def _shards(
-    model: TransformerBridge, tokens: np.ndarray, n_strengths: int, asked: int | None, linear: bool
-) -> list[_Shard]:
-    t = tokens.shape[1]
+def _strengths_at_a_time(about: _Model, n_sequences: int, t: int) -> int:
+    """How many strengths fit into memory together; at least one.
+
+    Depends on the size of the device's memory but not on what is free: another number lays the
+    suffixes out otherwise and changes the last bits.
+    """
     # Four inner products and about as many intermediates of a metric, four or eight bytes each.
-    bytes_each = 8 if model.cfg.dtype == torch.float64 else 4
-    per_sequence = 8 * bytes_each * len(positions(model)) * n_strengths * t * t
-    limit = CHUNK_BYTES.get(_device(model).type, CHUNK_BYTES["cpu"])
-    if per_sequence > limit:
+    bytes_each = 8 if about.dtype == torch.float64 else 4
+    per_strength = 8 * bytes_each * len(about.positions) * n_sequences * t * t
+    limit = min(CHUNK_BYTES.get(about.device, CHUNK_BYTES["cpu"]), about.memory // 8)
+    if per_strength > limit:
         warnings.warn(
-            f"memory: a sequence of {t} tokens needs {per_sequence / 2**30:.1f} GiB beside the "
-            "weights; if it runs out use shorter sequences or fewer epsilons",
+            f"memory: sequences of {t} tokens need {per_strength / 2**30:.1f} GiB beside the "
+            "weights; if it runs out use shorter ones, or sequences_per_chunk=1",
             stacklevel=2,
         )
-    size = asked or min(max(1, limit // per_sequence), SEQUENCES_PER_SHARD)
+    return max(1, limit // per_strength)
+
+
+def _shards(about: _Model, tokens: np.ndarray, settings: Settings, linear: bool) -> list[_Shard]:
+    size = settings.sequences_per_chunk or SEQUENCES_PER_SHARD
     # Shards of equal size, as far as possible: they run equally fast.
     n_shards = math.ceil(len(tokens) / size)
     edges = np.linspace(0, len(tokens), n_shards + 1).round().astype(int)
     return [_Shard(int(first), int(stop), linear) for first, stop in pairwise(edges)]
 
 
-def _identity(model: TransformerBridge, tokens: np.ndarray, settings: Settings) -> str:
+def _identity(about: _Model, tokens: np.ndarray, settings: Settings) -> str:
     """Digest of all that decides the bits of a shard; shards of another one are measured again."""
-    weights = getattr(model, "provenance", Provenance()).weights_sha256
+    weights = about.attributes["weights_sha256"]
     if weights == "unknown":
         raise ValueError(
             "shards: a model whose weights are unknown cannot be resumed; load it by name or from "
@@ -789,9 +924,9 @@ def _identity(model: TransformerBridge, tokens: np.ndarray, settings: Settings) 
         weights,
         tokens.tolist(),
         settings,
-        str(model.cfg.dtype),
-        _device_name(_device(model)),
-        _versions(),
+        str(about.dtype),
+        about.attributes["device"],
+        about.attributes["versions"],
         [path.read_text(encoding="utf-8") for path in sources],
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -817,10 +952,10 @@ def _load_shard(path: Path, identity: str) -> dict[str, np.ndarray]:
 
 
 def _assemble(
-    model: TransformerBridge, tokens: np.ndarray, settings: Settings, parts: dict[str, np.ndarray]
+    about: _Model, tokens: np.ndarray, settings: Settings, parts: dict[str, np.ndarray]
 ) -> xr.Dataset:
     n = len(settings.epsilons)
-    found = positions(model)
+    found = about.positions
     finite, floor = parts["finite"][:, :, :n], parts["finite"][:, :, n:]
     dims = ("metric", "epsilon", "position", "delta_j")
     without_strength = ("metric", "position", "delta_j")
@@ -864,7 +999,7 @@ def _assemble(
     }
     if settings.t0:
         coordinates["window"] = window(settings.t0)
-    attributes = _attributes(model, settings)
+    attributes = _attributes(about, settings)
     attributes["wall_time_s"] = round(float(parts["seconds"].sum()), 1)
     return xr.Dataset(variables, coordinates, attributes)
 
@@ -891,27 +1026,21 @@ def _round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
     return np.where(np.isfinite(values), rounded.view(np.float32), values)
 
 
-def _attributes(model: TransformerBridge, settings: Settings) -> dict[str, object]:
-    provenance = getattr(model, "provenance", Provenance())
+def _attributes(about: _Model, settings: Settings) -> dict[str, object]:
     of_text = {"text_sha256": settings.text_sha256} if settings.input == "text" else {}
+    floor = floor_epsilon(about.dtype) if settings.noise_floor else "not measured"
     return (
-        asdict(provenance)
+        about.attributes
         | of_text
         | {
             "schema_version": SCHEMA_VERSION,
             "t0": settings.t0,
             "batch": settings.batch,
             "epsilon0": settings.epsilon0,
-            "floor_epsilon": floor_epsilon(model.cfg.dtype)
-            if settings.noise_floor
-            else "not measured",
+            "floor_epsilon": floor,
             "seed": settings.seed if settings.tokens is None else "none",
             "input": settings.input,
-            "dtype": str(model.cfg.dtype).removeprefix("torch."),
-            "device": _device_name(_device(model)),
-            "architecture": json.dumps(architecture(model)),
-            "versions": json.dumps(_versions()),
-            "git_commit": _git_commit(),
+            "dtype": str(about.dtype).removeprefix("torch."),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
@@ -921,8 +1050,11 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
-def _device(model: TransformerBridge) -> torch.device:
-    return next(model.original_model.parameters()).device
+def device_memory(device: torch.device) -> int:
+    """Memory of a device, used or not, bytes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return psutil.virtual_memory().total
 
 
 def _device_name(device: torch.device) -> str:
@@ -931,7 +1063,8 @@ def _device_name(device: torch.device) -> str:
     return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def _git_commit() -> str:
+def git_commit() -> str:
+    """Commit of this library, with `-dirty` where it was changed since; `unknown` without git."""
     command = [
         "git",
         "-C",

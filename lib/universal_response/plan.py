@@ -237,11 +237,11 @@ def flops(size: Size, settings: Settings) -> int:
 def working_bytes(size: Size, settings: Settings, device: str) -> int:
     """Upper estimate of the memory of a measurement beside the weights.
 
-    Sequences are measured a shard at a time, all finite strengths together and then the linear
-    limit. The larger of two moments counts. While the model runs: the four inner products of the
-    shard, its clean residual vectors (twice, while they are stacked) with keys and values, and the
-    activations of one pass. After that, of the same shape as an inner product: the four of them,
-    the five metrics, and up to six intermediates of a metric.
+    Sequences are measured a shard at a time, as many finite strengths together as memory allows,
+    and then the linear limit. The larger of two moments counts. While the model runs: the four
+    inner products of the shard, its clean residual vectors with keys and values, and the
+    activations of one pass. After that, of the same shape as an inner product: the four of them, a
+    metric, and up to five of its intermediates.
 
     Positions are counted as 2L + 1, though parallel blocks have only half of them, and activations
     with factors that hold for every supported architecture: four residual vectors, and six hidden
@@ -373,25 +373,23 @@ def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int, li
     positions = 2 * size.layers + 1
     # Half precision is raised to float32 in norms, scores and inner products.
     each = max(DTYPES[settings.dtype].itemsize, 4)
-    product = each * positions * strengths * t * t
-    # As `measure` chooses the sequences of a shard: eight such arrays stay below the limit.
+    shard = settings.sequences_per_chunk or SEQUENCES_PER_SHARD
+    sequences = math.ceil(settings.batch / math.ceil(settings.batch / shard))
+    # As `measure` chooses the strengths at a time: eight such arrays stay below the limit.
+    per_strength = each * positions * sequences * t * t
     limit = CHUNK_BYTES.get(device, CHUNK_BYTES["cpu"])
-    chosen = min(max(1, limit // (8 * product)), SEQUENCES_PER_SHARD)
-    n_shards = math.ceil(settings.batch / (settings.sequences_per_chunk or chosen))
-    sequences = math.ceil(settings.batch / n_shards)
+    product = per_strength * min(max(1, limit // (8 * per_strength)), strengths)
 
     heads_width = size.heads * size.head_dim
-    budget = TOKENS_PER_PASS.get(device, TOKENS_PER_PASS["cpu"])
-    tokens = sequences * t if linear else min(max(budget, sequences * t), sequences * strengths * t)
+    tokens = max(TOKENS_PER_PASS.get(device, TOKENS_PER_PASS["cpu"]), sequences * t)
+    tokens = min(tokens, sequences * strengths * t * (t + 1) // 2)
     mlp = 6 * size.mlp_width
     attention = 6 * (size.heads * t + heads_width)
     activations = each * tokens * (4 * size.width + max(mlp, attention))
-    # Late sources have short suffixes: then all strengths share a pass, each with T keys.
-    activations += each * sequences * strengths * t * 4 * heads_width
-    clean = 2 * positions * size.width + 2 * size.layers * size.key_value_heads * size.head_dim
-    running = 4 * sequences * product + each * sequences * t * clean
+    clean = positions * size.width + 2 * size.layers * size.key_value_heads * size.head_dim
+    running = 4 * product + each * sequences * t * clean
     running += activations * (4 if linear else 1)
-    return max(running, 15 * sequences * product)
+    return max(running, 10 * product)
 
 
 def _download(

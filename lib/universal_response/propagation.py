@@ -133,7 +133,7 @@ def inner_products(
     """
     if len(epsilons) == 0 or not all(0 <= epsilon <= 1 for epsilon in epsilons):
         raise ValueError(f"epsilons={list(epsilons)}: give at least one strength, each in [0, 1]")
-    with _unbridged(model) as blocks:
+    with unbridged(model) as blocks:
         clean = _clean_pass(tokens, blocks, model.cfg.n_ctx)
         products = _empty(clean, len(epsilons))
         probe = _Finite(clean.states[0].new_tensor(list(epsilons)))
@@ -169,7 +169,7 @@ def linear_inner_products(
     Raises:
         ValueError: as for `inner_products`.
     """
-    with _unbridged(model) as blocks:
+    with unbridged(model) as blocks:
         clean = _clean_pass(tokens, blocks, model.cfg.n_ctx)
         products = _empty(clean, 1)
         for packing in _packings(blocks, clean, 1, tokens_per_pass):
@@ -220,7 +220,7 @@ class _Linear:
 
 
 @dataclass(frozen=True)
-class _Blocks:
+class Blocks:
     """The Hugging Face model below its unembedding, free of the bridge.
 
     Attributes:
@@ -239,7 +239,7 @@ class _Blocks:
 
 
 @contextmanager
-def _unbridged(model: TransformerBridge) -> Iterator[_Blocks]:
+def unbridged(model: TransformerBridge) -> Iterator[Blocks]:
     """Take the bridge's wrappers out of the model and put `attend` into it, for a while.
 
     The bridge computes attention anew, to offer hooks inside it; none of them is needed here.
@@ -265,7 +265,7 @@ def _unbridged(model: TransformerBridge) -> Iterator[_Blocks]:
         if open_attention:
             ALL_ATTENTION_FUNCTIONS[_ATTENTION] = attend
             inner.config._attn_implementation = _ATTENTION
-        yield _Blocks(inner.base_model, hooked, open_attention)
+        yield Blocks(inner.base_model, hooked, open_attention)
     finally:
         if open_attention:
             inner.config._attn_implementation = before
@@ -284,13 +284,14 @@ def _hooked_modules(model: TransformerBridge) -> list[tuple[torch.nn.Module, boo
 
 
 def _packings(
-    blocks: _Blocks, clean: _Clean, n_strengths: int, tokens_per_pass: int | None
+    blocks: Blocks, clean: _Clean, n_strengths: int, tokens_per_pass: int | None
 ) -> Iterator[Packing]:
     budget = tokens_per_pass or TOKENS_PER_PASS.get(blocks.device.type, TOKENS_PER_PASS["cpu"])
-    return packings(*clean.tokens.shape, n_strengths, budget, mixed=blocks.open_attention)
+    n_sequences, t = clean.tokens.shape
+    return packings(n_sequences, t, n_strengths, budget, mixed=blocks.open_attention)
 
 
-def _clean_pass(tokens: Tensor, blocks: _Blocks, context: int) -> _Clean:
+def _clean_pass(tokens: Tensor, blocks: Blocks, context: int) -> _Clean:
     tokens = torch.as_tensor(tokens)
     n_sequences, t = tokens.shape
     if t > context:
@@ -314,7 +315,7 @@ def _empty(clean: _Clean, n_strengths: int) -> InnerProducts:
 
 
 def _perturbed_pass(
-    blocks: _Blocks,
+    blocks: Blocks,
     clean: _Clean,
     products: InnerProducts,
     packing: Packing,
@@ -350,7 +351,7 @@ def _perturbed_pass(
 
 
 def _run(
-    blocks: _Blocks,
+    blocks: Blocks,
     clean: _Clean,
     packing: Packing,
     see: Callable[[Tensor, int], object],
@@ -391,7 +392,7 @@ def _run(
         run(blocks, clean, packing, keep=perturb is None)
 
 
-def _run_end_to_end(blocks: _Blocks, clean: _Clean, packing: Packing, keep: bool) -> None:
+def _run_end_to_end(blocks: Blocks, clean: _Clean, packing: Packing, keep: bool) -> None:
     index = packing.index(clean.tokens.device)
     blocks.base(
         clean.tokens[index.sequence, index.target][None],
@@ -401,7 +402,7 @@ def _run_end_to_end(blocks: _Blocks, clean: _Clean, packing: Packing, keep: bool
     )
 
 
-def _run_in_rows(blocks: _Blocks, clean: _Clean, packing: Packing, keep: bool) -> None:
+def _run_in_rows(blocks: Blocks, clean: _Clean, packing: Packing, keep: bool) -> None:
     """The same with one source, for a model whose own attention has to be used."""
     (segment,) = packing.segments
     layers: list[DynamicLayer]

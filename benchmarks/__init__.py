@@ -1,0 +1,1 @@
+"""Speed of the engine beside other ways to compute the same; run with `python -m benchmarks`."""

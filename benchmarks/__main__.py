@@ -1,0 +1,103 @@
+"""Command line of the benchmarks: `python -m benchmarks --help`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from transformer_lens.model_bridge import TransformerBridge
+from universal_response.models import config_of, load_model, resolve_device
+
+from benchmarks import report
+from benchmarks.compare import Disagreement, compare
+from benchmarks.contenders import CONTENDERS, Case
+from benchmarks.growth import growth
+from benchmarks.models import random_tokens, with_random_weights
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+Model = Annotated[str, typer.Option(help="registered name, local folder or hub id")]
+T0 = Annotated[int, typer.Option("--t0", help="length of the repeated block; T = 2 T0", min=2)]
+Sequences = Annotated[int, typer.Option(help="sequences", min=1)]
+Epsilons = Annotated[str, typer.Option(help="strengths, separated by spaces or commas")]
+Repetitions = Annotated[int, typer.Option(help="how often each way is run, in turn", min=1)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")]
+Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16")]
+Random = Annotated[bool, typer.Option("--random-weights", help="no download: weights at random")]
+Out = Annotated[Path, typer.Option(help="folder for JSON and table")]
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@app.command("compare")
+def compare_command(
+    model: Model = "smollm2-135m",
+    t0: T0 = 64,
+    sequences: Sequences = 2,
+    epsilons: Epsilons = "0.03 0.1",
+    repetitions: Repetitions = 3,
+    only: Annotated[str, typer.Option(help="ways, separated by spaces; all if empty")] = "",
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    random_weights: Random = False,
+    seed: int = 0,
+    out: Out = RESULTS,
+) -> None:
+    """Time the engine beside the plain ways, on one model; refuse if they disagree."""
+    names = tuple(only.split()) or tuple(CONTENDERS)
+    unknown = [name for name in names if name not in CONTENDERS]
+    if unknown:
+        raise ValueError(f"only={unknown[0]}: choose from {', '.join(CONTENDERS)}")
+    bridge = _load(model, device, dtype, random_weights)
+    strengths = tuple(float(epsilon) for epsilon in epsilons.replace(",", " ").split())
+    tokens = random_tokens(bridge, t0, sequences, seed)
+    result = compare(Case(bridge, tokens, strengths), repetitions, names)
+    case = {
+        "model": model,
+        "random_weights": random_weights,
+        "t0": t0,
+        "sequences": sequences,
+        "epsilons": list(strengths),
+        "dtype": dtype,
+        "seed": seed,
+    }
+    written = {"case": case} | report.provenance(tokens.device) | report.as_json(result)
+    text = report.table(written)
+    print(text)
+    stem = f"compare-{Path(model).name}-t{t0}-b{sequences}-e{len(strengths)}"
+    print(report.write(out, f"{stem}-{tokens.device.type}", written, text))
+
+
+@app.command("growth")
+def growth_command(
+    model: Model = "smollm2-135m",
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    repetitions: Repetitions = 3,
+    out: Out = RESULTS,
+) -> None:
+    """Time the engine against T0, sequences, strengths and layers; weights at random."""
+    found = growth(config_of(model), resolve_device(device), dtype, repetitions)
+    case = {"model": model, "random_weights": True, "dtype": dtype, "repetitions": repetitions}
+    written = {"case": case} | report.provenance(resolve_device(device)) | {"growth": found}
+    for name, points in found.items():
+        print(name, ", ".join(f"{point[name]}: {point['median_s']:.2f} s" for point in points))
+    print(report.write(out, f"growth-{Path(model).name}-{resolve_device(device).type}", written))
+
+
+def _load(model: str, device: str, dtype: str, random_weights: bool) -> TransformerBridge:
+    if not random_weights:
+        return load_model(model, device, dtype, tokenizer=False)
+    return with_random_weights(config_of(model), resolve_device(device), dtype)
+
+
+def main() -> None:
+    try:
+        app(standalone_mode=False)
+    except (ValueError, Disagreement) as error:
+        raise SystemExit(f"error: {error}") from None
+    except typer.Abort:
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

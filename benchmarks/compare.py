@@ -1,0 +1,134 @@
+"""All contenders on the same model, tokens and strengths, and whether they agree."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from universal_response.measurement import floor_epsilon
+from universal_response.metrics import METRICS
+from universal_response.propagation import inner_products
+from universal_response.response import noise, response_function
+
+from benchmarks.contenders import CONTENDERS, Case
+from benchmarks.roofline import Roofline, roofline
+from benchmarks.timing import Timing, interleaved
+
+
+class Disagreement(ValueError):
+    """Contenders do not return the same response functions; their times mean nothing."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Times of all contenders on one case.
+
+    Attributes:
+        timings: by contender.
+        worst: by contender, the largest difference from the plain way, in units of what is allowed.
+        limit: rates and operations.
+        limit_seconds: the shortest possible time of the finite strengths.
+    """
+
+    timings: dict[str, Timing]
+    worst: dict[str, float]
+    limit: Roofline
+    limit_seconds: float
+
+    def ratio(self, contender: str, to: str = "engine") -> float:
+        """How many times longer the median of a contender is than that of another."""
+        return self.timings[contender].median / self.timings[to].median
+
+    @property
+    def linear_passes(self) -> float:
+        """Cost of the linear limit in finite-strength passes of the engine."""
+        return self.n_strengths * self.ratio("linear")
+
+    n_strengths: int = 1
+
+
+def compare(
+    case: Case, repetitions: int = 3, names: tuple[str, ...] = tuple(CONTENDERS)
+) -> Comparison:
+    """Time contenders in turn and check that they agree.
+
+    Args:
+        case: what all compute.
+        repetitions: how often each is run.
+        names: which contenders; `engine` is always among them.
+
+    Raises:
+        Disagreement: response functions differ by more than 1e-4 relative plus noise.
+    """
+    device = case.tokens.device
+    limit = roofline(case.model, case.tokens.shape[1])
+    chosen = {
+        name: lambda contender=CONTENDERS[name]: contender(case)
+        for name in dict.fromkeys((*names, "engine"))
+    }
+    timings, found = interleaved(chosen, repetitions, device)
+    found.pop("linear", None)
+    worst = disagreement(case, found)
+    n_sequences, t = case.tokens.shape
+    seconds = limit.seconds(n_sequences, t, len(case.epsilons))
+    return Comparison(timings, worst, limit, seconds, len(case.epsilons))
+
+
+def disagreement(case: Case, found: Mapping[str, Tensor]) -> dict[str, float]:
+    """Largest difference from the first contender, in units of what is allowed; at most 1.
+
+    Allowed is 1e-4 relative (of the cosines: absolute) and five times the noise that rounding makes
+    of the metric, taken from the engine's floor as in `response.noise`.
+
+    Raises:
+        Disagreement: one exceeds 1.
+    """
+    rounding = _noise(case, found["engine"])
+    (first, reference), *others = found.items()
+    reference = _labelled(case, reference)
+    cosine = reference.metric.str.startswith("theta")
+    allowed = 1e-4 * xr.where(cosine, 1.0, abs(reference)) + 5 * rounding
+    worst = {}
+    for name, response in others:
+        excess = abs(_labelled(case, response) - reference) / allowed.where(allowed > 0)
+        worst[name] = float(excess.max())
+        if worst[name] > 1:
+            at = excess.isel(excess.fillna(-1.0).argmax(...))
+            place = ", ".join(f"{key}={at[key].item()}" for key in reference.dims)
+            raise Disagreement(
+                f"{name}: differs from {first} by {worst[name]:.1f} times what is allowed at "
+                f"{place}; times of different results are not compared"
+            )
+    return worst
+
+
+def _labelled(case: Case, response: Tensor) -> xr.DataArray:
+    n_positions, t = response.shape[2:]
+    return xr.DataArray(
+        response.cpu().numpy(),
+        dims=("metric", "epsilon", "position", "delta_j"),
+        coords={
+            "metric": list(METRICS),
+            "epsilon": list(case.epsilons),
+            "position": np.arange(n_positions),
+            "delta_j": np.arange(t),
+        },
+    )
+
+
+def _noise(case: Case, response: Tensor) -> xr.DataArray:
+    weakest = floor_epsilon(case.model.cfg.dtype)
+    products = inner_products(case.tokens, case.model, (weakest,))
+    floor = torch.stack(
+        [response_function(metric(products)).mean(2)[:, 0] for metric in METRICS.values()]
+    )
+    labelled = _labelled(case, response)
+    measured = xr.Dataset(
+        {"response": labelled, "floor": (("metric", "position", "delta_j"), floor.cpu().numpy())}
+    )
+    # A mean over few sources scatters about the floor of its distance.
+    few = np.sqrt(len(labelled.delta_j) - labelled.delta_j)
+    scatter = measured.floor.max("delta_j") / few
+    return noise(measured.assign(floor=measured.floor + scatter))
