@@ -3,6 +3,9 @@
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -112,6 +115,12 @@ def measure(
     bos: Bos = None,
     repeat: Repeat = False,
     length: Length = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="address of a Dask scheduler, or a scheduler file; measure on its workers"
+        ),
+    ] = None,
 ) -> None:
     """Measure a model and write the results to one file.
 
@@ -133,7 +142,8 @@ def measure(
         settings = replace(
             settings, tokens=given.tokens, t0=given.t0, text_sha256=given.text_sha256
         )
-    dataset = measurement.measure_into(out, model, settings, progress=True)
+    with _executor(scheduler) as executor:
+        dataset = measurement.measure_into(out, model, settings, progress=True, executor=executor)
     size = f"{settings.batch} sequences of {dataset.sizes['token']} tokens"
     typer.echo(f"{out}: {model}, {settings.input}, {size}, {dataset.attrs['wall_time_s']} s")
 
@@ -279,6 +289,29 @@ def _check_writable(folder: Path) -> None:
     there = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ValueError(f"out={folder}: {there} is no folder one can write to; choose another")
+
+
+@contextmanager
+def _executor(scheduler: str | None) -> Iterator[Executor | None]:
+    """That of a Dask cluster, or none."""
+    if scheduler is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ValueError(
+            f"scheduler={scheduler}: Dask is not installed; pip install distributed"
+        ) from None
+    where = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+    try:
+        client = Client(**where, timeout=30)
+    except (OSError, TimeoutError) as error:
+        raise ValueError(
+            f"scheduler={scheduler}: nothing answers there ({error}); start `dask scheduler`"
+        ) from None
+    with client, client.get_executor(pure=False) as executor:
+        yield executor
 
 
 def _check_input_options(context: typer.Context) -> None:
