@@ -12,8 +12,9 @@ SEED ?= 0
 DEVICE ?= auto
 CHUNK ?=
 OUT ?= runs/figures
+BENCH_MODELS ?= smollm2-135m gemma-3-270m
 
-.PHONY: book figures test verify lint clean
+.PHONY: book figures test verify bench lint clean
 .DEFAULT_GOAL := book
 
 .venv/.installed: requirements.lock pyproject.toml
@@ -35,6 +36,14 @@ figures: .venv/.installed
 	$(BIN)/universal-response figures --model "$(MODEL)" --t0 "$(T0)" --batch "$(BATCH)" \
 	  --epsilons "$(EPSILONS)" --epsilon0 "$(EPSILON0)" --seed "$(SEED)" --device "$(DEVICE)" \
 	  $(if $(CHUNK),--sequences-per-chunk $(CHUNK)) --out "$(OUT)"
+
+# Half an hour on two cores; `python -m benchmarks --help` lists the parts.
+bench: .venv/.installed
+	for model in $(BENCH_MODELS); do $(BIN)/python -m benchmarks compare --model $$model || exit 1; done
+	for model in $(BENCH_MODELS); do $(BIN)/python -m benchmarks compare --model $$model \
+	  --sequences 4 --epsilons "0.001 0.003 0.01 0.02 0.03 0.05 0.1 0.2" --only "engine linear" \
+	  || exit 1; done
+	$(BIN)/python -m benchmarks growth
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from transformer_lens.model_bridge import TransformerBridge
+from universal_response.measurement import DEFAULT_EPSILONS, Settings
 from universal_response.models import config_of, load_model, resolve_device
 
 from benchmarks import report
@@ -12,6 +13,7 @@ from benchmarks.compare import Disagreement, compare
 from benchmarks.contenders import CONTENDERS, Case
 from benchmarks.growth import growth
 from benchmarks.models import random_tokens, with_random_weights
+from benchmarks.scale import agreement, scale
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -25,6 +27,8 @@ Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16"
 Random = Annotated[bool, typer.Option("--random-weights", help="no download: weights at random")]
 Out = Annotated[Path, typer.Option(help="folder for JSON and table")]
 
+PAPER_MODELS = "gemma-2-2b llama-3.2-3b gpt2-xl"
+ALL_EPSILONS = " ".join(f"{epsilon:g}" for epsilon in DEFAULT_EPSILONS)
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -82,6 +86,40 @@ def growth_command(
     for name, points in found.items():
         print(name, ", ".join(f"{point[name]}: {point['median_s']:.2f} s" for point in points))
     print(report.write(out, f"growth-{Path(model).name}-{resolve_device(device).type}", written))
+
+
+@app.command("scale")
+def scale_command(
+    models: Annotated[str, typer.Option(help="names, separated by spaces")] = PAPER_MODELS,
+    t0: T0 = 64,
+    sequences: Sequences = 32,
+    epsilons: Epsilons = ALL_EPSILONS,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    out: Out = RESULTS,
+) -> None:
+    """Measure full-size models with random weights at the scale of the paper; wants a GPU."""
+    strengths = tuple(float(epsilon) for epsilon in epsilons.replace(",", " ").split())
+    settings = Settings(t0=t0, batch=sequences, epsilons=strengths, epsilon0=strengths[0])
+    where = resolve_device(device)
+    for model in models.split():
+        bridge = with_random_weights(config_of(model), where, dtype)
+        found = scale(bridge, settings)
+        if dtype == "float32" and where.type != "cpu":
+            found["cpu_agrees"] = round(agreement(bridge), 3)
+        case = {
+            "model": model,
+            "random_weights": True,
+            "t0": t0,
+            "sequences": sequences,
+            "epsilons": list(strengths),
+            "dtype": dtype,
+            "seed": settings.seed,
+        }
+        written = {"case": case} | report.provenance(where) | {"scale": found}
+        print(model, ", ".join(f"{name}: {value:g}" for name, value in found.items()))
+        print(report.write(out, f"scale-{Path(model).name}-{where.type}-{dtype}", written))
+        del bridge
 
 
 def _load(model: str, device: str, dtype: str, random_weights: bool) -> TransformerBridge:

@@ -30,12 +30,14 @@ class Comparison:
         worst: by contender, the largest difference from the plain way, in units of what is allowed.
         limit: rates and operations.
         limit_seconds: the shortest possible time of the finite strengths.
+        n_strengths: how many those are.
     """
 
     timings: dict[str, Timing]
     worst: dict[str, float]
     limit: Roofline
     limit_seconds: float
+    n_strengths: int
 
     def ratio(self, contender: str, to: str = "engine") -> float:
         """How many times longer the median of a contender is than that of another."""
@@ -45,8 +47,6 @@ class Comparison:
     def linear_passes(self) -> float:
         """Cost of the linear limit in finite-strength passes of the engine."""
         return self.n_strengths * self.ratio("linear")
-
-    n_strengths: int = 1
 
 
 def compare(

@@ -49,7 +49,12 @@ def machine(device: torch.device) -> dict[str, Any]:
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """All of a comparison, as JSON has it."""
     limit = comparison.limit
-    return {
+    of_linear = (
+        {"linear_passes": round(comparison.linear_passes, 3)}
+        if "linear" in comparison.timings
+        else {}
+    )
+    return of_linear | {
         "contenders": {
             name: {
                 "seconds": [round(seconds, 3) for seconds in timing.seconds],
@@ -98,6 +103,8 @@ def table(result: dict[str, Any]) -> str:
         f"limit: {limit['flops_per_token'] / 1e6:.1f} MFLOP a token at "
         f"{limit['gflop_per_s']:.0f} GFLOP/s; worst difference in units of what is allowed"
     )
+    if "linear_passes" in result:
+        lines.append(f"\nthe linear limit costs {result['linear_passes']:.2f} strengths")
     return "\n".join(lines)
 
 
