@@ -1,0 +1,93 @@
+"""The benchmark compares only what agrees, counts what it says, and writes what it measured."""
+
+import json
+
+import pytest
+import torch
+from tiny_models import ARCHITECTURES, random_tokens, tiny_hf_model, tiny_model
+from universal_response import plan
+
+from benchmarks import contenders, report
+from benchmarks.compare import Disagreement, compare
+from benchmarks.contenders import CONTENDERS, Case
+from benchmarks.growth import _truncated
+from benchmarks.models import with_random_weights
+from benchmarks.roofline import roofline
+from benchmarks.timing import PeakMemory, interleaved
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_all_contenders_agree(architecture):
+    pytest.importorskip("nnsight")
+    case = Case(tiny_model(architecture), random_tokens(2, 12), (0.03, 0.1))
+    found = compare(case, 1)
+    assert set(found.timings) == set(CONTENDERS)
+    assert set(found.worst) == {"batched", "nnsight", "engine"}
+    assert max(found.worst.values()) <= 1
+    assert found.linear_passes == pytest.approx(2 * found.ratio("linear"))
+
+
+def test_disagreement_is_refused(monkeypatch):
+    def wrong(case):
+        return 1.001 * contenders.batched(case)
+
+    monkeypatch.setitem(contenders.CONTENDERS, "batched", wrong)
+    case = Case(tiny_model("llama"), random_tokens(1, 8), (0.1,))
+    with pytest.raises(Disagreement, match=r"\Abatched: differs from plain[^\n]*\Z"):
+        compare(case, 1, ("plain", "batched"))
+
+
+def test_operations_are_those_of_the_plan(tmp_path):
+    for architecture in ARCHITECTURES:
+        tiny_hf_model(architecture).config.save_pretrained(tmp_path / architecture)
+        size = plan.size_of(str(tmp_path / architecture))
+        found = roofline(tiny_model(architecture), 10, min_run_time=0.001)
+        per_token = plan.flops_per_token(
+            size.block_weights, size.layers, size.heads * size.head_dim, 10
+        )
+        assert found.flops_per_token == per_token
+        assert found.seconds(2, 10, 3) == pytest.approx(330 * per_token / found.rate)
+        assert min(p.rate for p in found.products) <= found.rate
+        assert found.rate <= max(p.rate for p in found.products)
+
+
+def test_repetitions_are_interleaved():
+    order = []
+    ways = {name: (lambda name=name: order.append(name)) for name in "abc"}
+    timings, _ = interleaved(ways, 2, CPU)
+    assert "".join(order) == "abcabc"
+    assert all(len(timing.seconds) == 2 for timing in timings.values())
+
+
+def test_peak_memory_sees_what_is_allocated():
+    with PeakMemory(CPU) as peak:
+        held = torch.ones(1 << 26)  # 256 MiB, written
+        for _ in range(5):
+            held.add_(1)
+        del held
+    assert 2.5e8 < peak.bytes < 4e8
+
+
+def test_report_holds_what_was_measured(tmp_path):
+    case = Case(tiny_model("gpt2"), random_tokens(1, 8), (0.1,))
+    found = compare(case, 2, ("plain", "linear"))
+    result = {"case": {"model": "tiny"}} | report.provenance(CPU) | report.as_json(found)
+    path = report.write(tmp_path, "compare-tiny", result, report.table(result))
+    read = json.loads(path.read_text())
+    assert read["contenders"]["plain"]["median_s"] == round(found.timings["plain"].median, 3)
+    assert read["contenders"]["engine"]["times_engine"] == 1
+    assert len(read["contenders"]["plain"]["seconds"]) == 2
+    assert read["machine"]["cores"] >= 1
+    assert {"torch", "transformers", "nnsight"} <= set(read["versions"])
+    text = path.with_suffix(".md").read_text()
+    for name in ("plain", "engine", "linear", "limit", "commit"):
+        assert name in text
+
+
+def test_random_weights_have_the_layers_asked_for():
+    config = tiny_hf_model("gemma2").config
+    model = with_random_weights(_truncated(config, 5), CPU, "float32")
+    assert model.cfg.n_layers == 5
+    assert len(model.original_model.config.layer_types) == 5
