@@ -450,10 +450,29 @@ def test_chunks_are_as_large_as_asked(gpt2, monkeypatch):
         assert sum(found) == measurement.SEQUENCES_PER_SHARD + 1
         assert len(found) == 2
         found.clear()
+
+
+def test_strengths_are_measured_as_many_at_a_time_as_memory_allows(gpt2, monkeypatch):
+    many = Settings(t0=2, batch=2, epsilons=(0.01, 0.05, 0.1, 0.2), sequences_per_chunk=2)
+    together, chunks = measure(gpt2, many), []
+    whole = measurement.inner_products
+
+    def watched(tokens, model, epsilons, **named):
+        chunks.append(len(epsilons))
+        return whole(tokens, model, epsilons, **named)
+
+    monkeypatch.setattr(measurement, "inner_products", watched)
+    # Two strengths of two sequences of four tokens: eight float64 arrays at seven positions.
+    monkeypatch.setitem(measurement.CHUNK_BYTES, "cpu", 2 * 8 * 8 * 7 * 2 * 16)
+    found = measure(gpt2, many)
+    assert chunks == [2, 2, 1]  # with the floor
+    for name in {*measurement.STORED_BITS} - {"floor"}:
+        np.testing.assert_allclose(found[name], together[name], rtol=1e-6, atol=1e-6, err_msg=name)
+    chunks.clear()
     monkeypatch.setitem(measurement.CHUNK_BYTES, "cpu", 1)
     with pytest.warns(UserWarning, match=one_line("[^\n]*4 tokens need[^\n]*GiB[^\n]*")):
-        measure(gpt2, small)
-    assert sizes == dict.fromkeys(sizes, [1] * 5)
+        measure(gpt2, many)
+    assert chunks == [1] * 5
 
 
 def test_a_name_is_loaded_as_the_settings_say(gpt2, monkeypatch):
@@ -688,7 +707,7 @@ def counted(single, monkeypatch):
     """Counts measurements of a model called `tiny`."""
     calls = []
 
-    def counting(model, settings, progress=False, shards=None):
+    def counting(model, settings, progress=False, shards=None, executor=None):
         calls.append(settings)
         return measure(single, settings, progress).assign_attrs(model=model)
 

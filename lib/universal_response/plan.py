@@ -246,8 +246,8 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
     Positions are counted as 2L + 1, though parallel blocks have only half of them, and activations
     with factors that hold for every supported architecture: four residual vectors, and six hidden
     layers of an MLP or six times the attention scores with queries, keys and values, whichever is
-    more; tangents take up to four times as much. While a GGUF file is loaded, a copy of its weights
-    in float32 is there too.
+    more; tangents take up to three times as much. While a GGUF file is loaded, a copy of its
+    weights in float32 is there too.
 
     Args:
         size: of the model.
@@ -388,7 +388,7 @@ def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int, li
     activations = each * tokens * (4 * size.width + max(mlp, attention))
     clean = positions * size.width + 2 * size.layers * size.key_value_heads * size.head_dim
     running = 4 * product + each * sequences * t * clean
-    running += activations * (4 if linear else 1)
+    running += activations * (3 if linear else 1)
     return max(running, 10 * product)
 
 
