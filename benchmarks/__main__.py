@@ -12,8 +12,10 @@ from benchmarks import report
 from benchmarks.compare import Disagreement, compare
 from benchmarks.contenders import CONTENDERS, Case
 from benchmarks.growth import growth
+from benchmarks.memory import memory
 from benchmarks.models import random_tokens, with_random_weights
 from benchmarks.scale import agreement, scale
+from benchmarks.workers import workers
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -86,6 +88,47 @@ def growth_command(
     for name, points in found.items():
         print(name, ", ".join(f"{point[name]}: {point['median_s']:.2f} s" for point in points))
     print(report.write(out, f"growth-{Path(model).name}-{resolve_device(device).type}", written))
+
+
+@app.command("memory")
+def memory_command(
+    model: Model = "smollm2-135m",
+    t0: T0 = 64,
+    sizes: Annotated[
+        str, typer.Option(help="SEQUENCESxSTRENGTHS, separated by spaces")
+    ] = "2x1 2x4 2x12 32x1",
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    random_weights: Random = False,
+    out: Out = RESULTS,
+) -> None:
+    """Most memory beside the weights, for several numbers of sequences and strengths."""
+    bridge = _load(model, device, dtype, random_weights)
+    pairs = [(int(one), int(other)) for one, _, other in (s.partition("x") for s in sizes.split())]
+    found = memory(bridge, pairs, t0)
+    where = resolve_device(device)
+    case = {"model": model, "random_weights": random_weights, "dtype": dtype, "seed": 0}
+    written = {"case": case} | report.provenance(where) | {"memory": found}
+    for size in found:
+        print(", ".join(f"{name}: {value:,}" for name, value in size.items()))
+    print(report.write(out, f"memory-{Path(model).name}-{where.type}", written))
+
+
+@app.command("workers")
+def workers_command(
+    model: Model = "smollm2-135m",
+    t0: T0 = 24,
+    sequences: Sequences = 8,
+    repetitions: Repetitions = 3,
+    out: Out = RESULTS,
+) -> None:
+    """The same measurement by one and by two Dask workers of one thread each, on this machine."""
+    settings = Settings(t0=t0, batch=sequences, epsilons=(0.03, 0.1), epsilon0=0.03, device="cpu")
+    found = workers(model, settings, repetitions)
+    case = {"model": model, "t0": t0, "sequences": sequences, "epsilons": [0.03, 0.1], "seed": 0}
+    written = {"case": case} | report.provenance(resolve_device("cpu")) | {"workers": found}
+    print(", ".join(f"{name}: {value}" for name, value in found.items()))
+    print(report.write(out, f"workers-{Path(model).name}", written))
 
 
 @app.command("scale")

@@ -86,13 +86,13 @@ def disagreement(case: Case, found: Mapping[str, Tensor]) -> dict[str, float]:
         Disagreement: one exceeds 1.
     """
     rounding = _noise(case, found["engine"])
-    (first, reference), *others = found.items()
-    reference = _labelled(case, reference)
+    first, *others = found
+    reference = _labelled(case, found[first])
     cosine = reference.metric.str.startswith("theta")
     allowed = 1e-4 * xr.where(cosine, 1.0, abs(reference)) + 5 * rounding
     worst = {}
-    for name, response in others:
-        excess = abs(_labelled(case, response) - reference) / allowed.where(allowed > 0)
+    for name in others:
+        excess = abs(_labelled(case, found[name]) - reference) / allowed.where(allowed > 0)
         worst[name] = float(excess.max())
         if worst[name] > 1:
             at = excess.isel(excess.fillna(-1.0).argmax(...))

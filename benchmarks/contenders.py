@@ -54,7 +54,9 @@ def plain(case: Case) -> Tensor:
 
     def run(weights: Tensor | None = None) -> list[Tensor]:
         states: list[Tensor] = []
-        hooks: list[tuple[str, Callable]] = [(name, partial(_store, states)) for name in names]
+        hooks: list[tuple[str | Callable, Callable]] = [
+            (name, partial(_store, states)) for name in names
+        ]
         if weights is not None:
             hooks.insert(0, (names[0], partial(_weaken, weights)))
         case.model.run_with_hooks(case.tokens, fwd_hooks=hooks, return_type=None)
@@ -78,7 +80,9 @@ def batched(case: Case) -> Tensor:
 
     def run(tokens: Tensor, weights: Tensor | None = None) -> list[Tensor]:
         states: list[Tensor] = []
-        hooks: list[tuple[str, Callable]] = [(name, partial(_store, states)) for name in names]
+        hooks: list[tuple[str | Callable, Callable]] = [
+            (name, partial(_store, states)) for name in names
+        ]
         if weights is not None:
             hooks.insert(0, (names[0], partial(_weaken, weights)))
         case.model.run_with_hooks(tokens, fwd_hooks=hooks, return_type=None)
@@ -104,7 +108,7 @@ def nnsight(case: Case) -> Tensor:
     def run(tokens: Tensor, weights: Tensor | None = None) -> list[Tensor]:
         # The tracer runs this body in another frame; only what is saved comes back.
         with model.trace() as tracer:
-            states = list().save()  # noqa: C408
+            states: Any = list().save()  # type: ignore[attr-defined]  # noqa: C408
             with tracer.invoke(input_ids=tokens, use_cache=False):
                 if weights is not None:
                     blocks[0].input = blocks[0].input * weights[..., None]

@@ -63,16 +63,15 @@ def roofline(model: TransformerBridge, t: int, min_run_time: float = 0.5) -> Roo
         t: tokens T of a sequence.
         min_run_time: seconds spent on every size.
     """
-    with unbridged(model):
-        base = model.original_model.base_model
+    with unbridged(model) as blocks:
         linear = (torch.nn.Linear, transformers.pytorch_utils.Conv1D)
         sizes: Counter[tuple[int, int]] = Counter()
-        for module in base.modules():
+        for module in blocks.base.modules():
             if isinstance(module, linear):
                 outputs, inputs = module.weight.shape
                 transposed = isinstance(module, transformers.pytorch_utils.Conv1D)
                 sizes[(outputs, inputs) if transposed else (inputs, outputs)] += 1
-        weight = next(base.parameters())
+        weight = next(blocks.base.parameters())
     rows = TOKENS_PER_PASS.get(weight.device.type, TOKENS_PER_PASS["cpu"])
     products = tuple(
         Product(inputs, outputs, count, _rate(rows, inputs, outputs, weight, min_run_time))

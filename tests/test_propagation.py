@@ -5,10 +5,21 @@ from dataclasses import fields
 import plain
 import pytest
 import torch
-from tiny_models import ARCHITECTURES, LAYERS, random_tokens, tiny_hf_model, tiny_model
+import transformers
+from tiny_models import (
+    ARCHITECTURES,
+    CONTEXT,
+    LAYERS,
+    VOCABULARY,
+    bridged,
+    random_tokens,
+    random_weights,
+    tiny_hf_model,
+    tiny_model,
+)
 from universal_response import InnerProducts, inner_products
 from universal_response.metrics import METRICS
-from universal_response.propagation import positions
+from universal_response.propagation import positions, unbridged
 
 T = 12  # longer than the sliding window of the Gemma models
 EPSILONS = [0.01, 0.05, 0.3]
@@ -79,6 +90,43 @@ def test_residual_vectors_are_those_of_transformers(architecture):
     at = [0, *(p.index for p in positions(model)[:-1] if p.sublayer in ("mlp", "block"))]
     # Norms and rotary embeddings of transformers compute in single precision inside.
     torch.testing.assert_close(found[at], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_attention_of_the_model_itself_gives_the_same(architecture, monkeypatch):
+    """The road of models that take no attention from outside: one source a pass."""
+    tokens = random_tokens(2, T)
+    expected = inner_products(tokens, tiny_model(architecture, torch.float64), EPSILONS)
+    model = tiny_model(architecture, torch.float64)
+    monkeypatch.setattr(type(model.original_model), "_supports_attention_backend", False)
+    with unbridged(model) as blocks:
+        assert not blocks.open_attention
+    found = inner_products(tokens, model, EPSILONS)
+    for field in fields(InnerProducts):
+        a, b = getattr(found, field.name), getattr(expected, field.name)
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * float(b.abs().max()))
+
+
+def test_a_model_that_takes_no_attention_from_outside():
+    """GPT-J, against plain full passes."""
+    config = transformers.GPTJConfig(
+        vocab_size=VOCABULARY,
+        n_embd=32,
+        n_layer=LAYERS,
+        n_head=4,
+        rotary_dim=4,
+        n_positions=CONTEXT,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    model = bridged(random_weights(config, torch.float64))
+    with unbridged(model) as blocks:
+        assert not blocks.open_attention
+    tokens = random_tokens(2, T)
+    found = inner_products(tokens, model, EPSILONS)
+    for name, expected in plain.inner_products(plain.streams(model, tokens, EPSILONS)).items():
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(getattr(found, name), expected, rtol=1e-5, atol=1e-5 * scale)
 
 
 def test_left_of_the_source_nothing_changes(compared):
@@ -235,6 +283,22 @@ def test_bad_strengths_are_named(gpt2, epsilons):
 def test_too_many_tokens_are_named(gpt2):
     with pytest.raises(ValueError, match=r"\Atokens[^\n]*65[^\n]*64[^\n]*\Z"):
         inner_products(random_tokens(1, 65), gpt2, [0.1])
+
+
+def test_hooks_of_the_user_are_refused():
+    model = tiny_model("gpt2")
+    model.add_hook("blocks.1.hook_resid_pre", lambda state, hook: 2 * state)
+    with pytest.raises(ValueError, match=r"\Amodel: hooks[^\n]*reset_hooks[^\n]*\Z"):
+        inner_products(random_tokens(1, 4), model, [0.1])
+    model.reset_hooks()
+    inner_products(random_tokens(1, 4), model, [0.1])
+
+
+def test_changed_weights_are_refused():
+    model = tiny_model("gpt2")
+    model.enable_compatibility_mode()
+    with pytest.raises(ValueError, match=r"\Amodel: [^\n]*compatibility mode[^\n]*\Z"):
+        inner_products(random_tokens(1, 4), model, [0.1])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
