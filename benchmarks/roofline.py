@@ -82,6 +82,15 @@ def roofline(model: TransformerBridge, t: int, min_run_time: float = 0.5) -> Roo
     return Roofline(products, flops_per_token(weights, cfg.n_layers, cfg.n_heads * cfg.d_head, t))
 
 
+def faster(one: Roofline, other: Roofline) -> Roofline:
+    """Of two measurements of one model, the higher rate of every product."""
+    products = tuple(
+        max(pair, key=lambda product: product.rate)
+        for pair in zip(one.products, other.products, strict=True)
+    )
+    return Roofline(products, one.flops_per_token)
+
+
 def _rate(rows: int, inputs: int, outputs: int, like: torch.Tensor, min_run_time: float) -> float:
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(rows, inputs, generator=generator).to(like)

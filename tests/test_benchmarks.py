@@ -12,7 +12,7 @@ from benchmarks.compare import Disagreement, compare
 from benchmarks.contenders import CONTENDERS, Case
 from benchmarks.growth import _truncated
 from benchmarks.models import with_random_weights
-from benchmarks.roofline import roofline
+from benchmarks.roofline import Product, Roofline, faster, roofline
 from benchmarks.timing import PeakMemory, interleaved
 
 CPU = torch.device("cpu")
@@ -51,6 +51,13 @@ def test_operations_are_those_of_the_plan(tmp_path):
         assert found.seconds(2, 10, 3) == pytest.approx(330 * per_token / found.rate)
         assert min(p.rate for p in found.products) <= found.rate
         assert found.rate <= max(p.rate for p in found.products)
+
+
+def test_the_limit_takes_the_higher_rate_of_every_product():
+    one = Roofline((Product(2, 3, 1, 10.0), Product(3, 2, 1, 5.0)), 24)
+    other = Roofline((Product(2, 3, 1, 8.0), Product(3, 2, 1, 20.0)), 24)
+    assert [product.rate for product in faster(one, other).products] == [10.0, 20.0]
+    assert faster(one, other).seconds(1, 1, 1) == pytest.approx(12 / 10 + 12 / 20)
 
 
 def test_repetitions_are_interleaved():

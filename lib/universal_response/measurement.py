@@ -59,7 +59,7 @@ DEFAULT_EPSILONS = (3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.
 
 # Inner products of some strengths, and the metrics made of them, stay below this and below an
 # eighth of the device's memory.
-CHUNK_BYTES = {"cpu": 1 << 30, "cuda": 1 << 33}
+CHUNK_BYTES = {"cpu": 1 << 29, "cuda": 1 << 33}
 # No more than this is lost when a measurement is killed.
 SEQUENCES_PER_SHARD = 2
 

@@ -37,7 +37,7 @@ from universal_response.suffixes import (
 
 # Activations of this many tokens stay in the processor's cache between two matrix products;
 # a GPU wants many more rows to be busy.
-TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+TOKENS_PER_PASS = {"cpu": 1024, "cuda": 32768, "mps": 8192}
 
 _ATTENTION = "suffixes_laid_end_to_end"
 
