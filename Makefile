@@ -13,6 +13,7 @@ DEVICE ?= auto
 CHUNK ?=
 OUT ?= runs/figures
 BENCH_MODELS ?= smollm2-135m gemma-3-270m
+BENCH_T0 ?= 64
 
 .PHONY: book figures test verify bench lint clean
 .DEFAULT_GOAL := book
@@ -37,13 +38,17 @@ figures: .venv/.installed
 	  --epsilons "$(EPSILONS)" --epsilon0 "$(EPSILON0)" --seed "$(SEED)" --device "$(DEVICE)" \
 	  $(if $(CHUNK),--sequences-per-chunk $(CHUNK)) --out "$(OUT)"
 
-# Half an hour on two cores; `python -m benchmarks --help` lists the parts.
+# An hour on two cores; a few minutes with BENCH_T0=16. `python -m benchmarks --help` lists the parts.
 bench: .venv/.installed
-	for model in $(BENCH_MODELS); do $(BIN)/python -m benchmarks compare --model $$model || exit 1; done
-	for model in $(BENCH_MODELS); do $(BIN)/python -m benchmarks compare --model $$model \
-	  --sequences 4 --epsilons "0.001 0.003 0.01 0.02 0.03 0.05 0.1 0.2" --only "engine linear" \
-	  || exit 1; done
+	for model in $(BENCH_MODELS); do \
+	  $(BIN)/python -m benchmarks compare --model $$model --t0 $(BENCH_T0) && \
+	  $(BIN)/python -m benchmarks compare --model $$model --t0 $(BENCH_T0) --sequences 4 \
+	    --epsilons "0.001 0.003 0.01 0.02 0.03 0.05 0.1 0.2" --only "engine linear" || exit 1; \
+	done
 	$(BIN)/python -m benchmarks growth
+	$(BIN)/python -m benchmarks profile
+	$(BIN)/python -m benchmarks memory --t0 $(BENCH_T0)
+	$(BIN)/python -m benchmarks workers
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

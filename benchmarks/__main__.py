@@ -14,6 +14,7 @@ from benchmarks.contenders import CONTENDERS, Case
 from benchmarks.growth import growth
 from benchmarks.memory import memory
 from benchmarks.models import random_tokens, with_random_weights
+from benchmarks.profile import shares
 from benchmarks.scale import agreement, scale
 from benchmarks.workers import workers
 
@@ -40,7 +41,7 @@ def compare_command(
     t0: T0 = 64,
     sequences: Sequences = 2,
     epsilons: Epsilons = "0.03 0.1",
-    repetitions: Repetitions = 3,
+    repetitions: Repetitions = 2,
     only: Annotated[str, typer.Option(help="ways, separated by spaces; all if empty")] = "",
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -57,16 +58,17 @@ def compare_command(
     strengths = tuple(float(epsilon) for epsilon in epsilons.replace(",", " ").split())
     tokens = random_tokens(bridge, t0, sequences, seed)
     result = compare(Case(bridge, tokens, strengths), repetitions, names)
-    case = {
-        "model": model,
-        "random_weights": random_weights,
-        "t0": t0,
-        "sequences": sequences,
-        "epsilons": list(strengths),
-        "dtype": dtype,
-        "seed": seed,
-    }
-    written = {"case": case} | report.provenance(tokens.device) | report.as_json(result)
+    about = report.header(
+        tokens.device,
+        model=model,
+        random_weights=random_weights,
+        t0=t0,
+        sequences=sequences,
+        epsilons=list(strengths),
+        dtype=dtype,
+        seed=seed,
+    )
+    written = about | report.as_json(result)
     text = report.table(written)
     print(text)
     stem = f"compare-{Path(model).name}-t{t0}-b{sequences}-e{len(strengths)}"
@@ -78,16 +80,16 @@ def growth_command(
     model: Model = "smollm2-135m",
     device: Device = "auto",
     dtype: Dtype = "float32",
-    repetitions: Repetitions = 3,
+    repetitions: Repetitions = 2,
     out: Out = RESULTS,
 ) -> None:
     """Time the engine against T0, sequences, strengths and layers; weights at random."""
     found = growth(config_of(model), resolve_device(device), dtype, repetitions)
-    case = {"model": model, "random_weights": True, "dtype": dtype, "repetitions": repetitions}
-    written = {"case": case} | report.provenance(resolve_device(device)) | {"growth": found}
+    where = resolve_device(device)
+    about = report.header(where, model=model, random_weights=True, dtype=dtype)
     for name, points in found.items():
         print(name, ", ".join(f"{point[name]}: {point['median_s']:.2f} s" for point in points))
-    print(report.write(out, f"growth-{Path(model).name}-{resolve_device(device).type}", written))
+    print(report.write(out, f"growth-{Path(model).name}-{where.type}", about | {"growth": found}))
 
 
 @app.command("memory")
@@ -107,11 +109,42 @@ def memory_command(
     pairs = [(int(one), int(other)) for one, _, other in (s.partition("x") for s in sizes.split())]
     found = memory(bridge, pairs, t0)
     where = resolve_device(device)
-    case = {"model": model, "random_weights": random_weights, "dtype": dtype, "seed": 0}
-    written = {"case": case} | report.provenance(where) | {"memory": found}
+    about = report.header(where, model=model, random_weights=random_weights, dtype=dtype, seed=0)
     for size in found:
         print(", ".join(f"{name}: {value:,}" for name, value in size.items()))
-    print(report.write(out, f"memory-{Path(model).name}-{where.type}", written))
+    print(report.write(out, f"memory-{Path(model).name}-{where.type}", about | {"memory": found}))
+
+
+@app.command("profile")
+def profile_command(
+    model: Model = "smollm2-135m",
+    t0: T0 = 16,
+    sequences: Sequences = 8,
+    epsilons: Epsilons = "0.03 0.1",
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    random_weights: Random = False,
+    seed: int = 0,
+    out: Out = RESULTS,
+) -> None:
+    """Where the time of the engine goes."""
+    bridge = _load(model, device, dtype, random_weights)
+    strengths = tuple(float(epsilon) for epsilon in epsilons.replace(",", " ").split())
+    tokens = random_tokens(bridge, t0, sequences, seed)
+    found = shares(Case(bridge, tokens, strengths))
+    about = report.header(
+        tokens.device,
+        model=model,
+        random_weights=random_weights,
+        t0=t0,
+        sequences=sequences,
+        epsilons=list(strengths),
+        dtype=dtype,
+        seed=seed,
+    )
+    written = about | {"shares": found}
+    print("\n".join(f"{part:28s} {share:6.1%}" for part, share in found.items()))
+    print(report.write(out, f"profile-{Path(model).name}-{tokens.device.type}", written))
 
 
 @app.command("workers")
@@ -119,16 +152,22 @@ def workers_command(
     model: Model = "smollm2-135m",
     t0: T0 = 24,
     sequences: Sequences = 8,
-    repetitions: Repetitions = 3,
+    repetitions: Repetitions = 2,
     out: Out = RESULTS,
 ) -> None:
     """The same measurement by one and by two Dask workers of one thread each, on this machine."""
     settings = Settings(t0=t0, batch=sequences, epsilons=(0.03, 0.1), epsilon0=0.03, device="cpu")
     found = workers(model, settings, repetitions)
-    case = {"model": model, "t0": t0, "sequences": sequences, "epsilons": [0.03, 0.1], "seed": 0}
-    written = {"case": case} | report.provenance(resolve_device("cpu")) | {"workers": found}
+    about = report.header(
+        resolve_device("cpu"),
+        model=model,
+        t0=t0,
+        sequences=sequences,
+        epsilons=list(settings.epsilons),
+        seed=settings.seed,
+    )
     print(", ".join(f"{name}: {value}" for name, value in found.items()))
-    print(report.write(out, f"workers-{Path(model).name}", written))
+    print(report.write(out, f"workers-{Path(model).name}", about | {"workers": found}))
 
 
 @app.command("scale")
@@ -150,18 +189,19 @@ def scale_command(
         found = scale(bridge, settings)
         if dtype == "float32" and where.type != "cpu":
             found["cpu_agrees"] = round(agreement(bridge), 3)
-        case = {
-            "model": model,
-            "random_weights": True,
-            "t0": t0,
-            "sequences": sequences,
-            "epsilons": list(strengths),
-            "dtype": dtype,
-            "seed": settings.seed,
-        }
-        written = {"case": case} | report.provenance(where) | {"scale": found}
+        about = report.header(
+            where,
+            model=model,
+            random_weights=True,
+            t0=t0,
+            sequences=sequences,
+            epsilons=list(strengths),
+            dtype=dtype,
+            seed=settings.seed,
+        )
         print(model, ", ".join(f"{name}: {value:g}" for name, value in found.items()))
-        print(report.write(out, f"scale-{Path(model).name}-{where.type}-{dtype}", written))
+        stem = f"scale-{Path(model).name}-{where.type}-{dtype}"
+        print(report.write(out, stem, about | {"scale": found}))
         del bridge
 
 

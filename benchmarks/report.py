@@ -16,9 +16,10 @@ from benchmarks.compare import Comparison
 PACKAGES = ("torch", "transformers", "transformer-lens", "nnsight", "numpy", "universal-response")
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
-    """Machine, versions, commit and time."""
+def header(device: torch.device, **case: Any) -> dict[str, Any]:
+    """What was measured, on which machine, with which versions and commit, and when."""
     return {
+        "case": case,
         "machine": machine(device),
         "versions": {"python": platform.python_version()} | {n: _version(n) for n in PACKAGES},
         "git_commit": git_commit(),

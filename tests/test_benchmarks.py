@@ -12,6 +12,7 @@ from benchmarks.compare import Disagreement, compare
 from benchmarks.contenders import CONTENDERS, Case
 from benchmarks.growth import _truncated
 from benchmarks.models import with_random_weights
+from benchmarks.profile import PARTS, shares
 from benchmarks.roofline import Product, Roofline, faster, roofline
 from benchmarks.timing import PeakMemory, interleaved
 
@@ -80,7 +81,7 @@ def test_peak_memory_sees_what_is_allocated():
 def test_report_holds_what_was_measured(tmp_path):
     case = Case(tiny_model("gpt2"), random_tokens(1, 8), (0.1,))
     found = compare(case, 2, ("plain", "linear"))
-    result = {"case": {"model": "tiny"}} | report.provenance(CPU) | report.as_json(found)
+    result = report.header(CPU, model="tiny") | report.as_json(found)
     path = report.write(tmp_path, "compare-tiny", result, report.table(result))
     read = json.loads(path.read_text())
     assert read["contenders"]["plain"]["median_s"] == round(found.timings["plain"].median, 3)
@@ -98,3 +99,11 @@ def test_random_weights_have_the_layers_asked_for():
     model = with_random_weights(_truncated(config, 5), CPU, "float32")
     assert model.cfg.n_layers == 5
     assert len(model.original_model.config.layer_types) == 5
+
+
+def test_shares_are_of_the_whole():
+    found = shares(Case(tiny_model("llama"), random_tokens(2, 12), (0.1,)))
+    assert set(found) == {*PARTS, "other"}
+    assert sum(found.values()) == pytest.approx(1)
+    for part in ("products with weights", "products in attention", "activation functions"):
+        assert found[part] > 0

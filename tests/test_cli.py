@@ -82,7 +82,26 @@ def test_output_that_cannot_be_written_is_found_before_measuring(monkeypatch, ca
 def test_models_lists_every_registered_model(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "models")
     assert code == 0
-    assert all(name in out for name in models.REGISTRY)
+    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert set(models.REGISTRY) < set(lines)
+    assert "2 files" not in lines["gpt2-xl"]
+    assert "none" in lines["gpt2-xl"]
+    assert "1 file" in lines["gemma-3-270m"]
+
+
+def test_models_says_what_is_here(monkeypatch, tmp_path):
+    monkeypatch.setenv("UNIVERSAL_RESPONSE_CACHE", str(tmp_path))
+    assert not models.is_here("smollm2-135m")
+    file = tmp_path / "smollm2-135m" / models.REGISTRY["smollm2-135m"].file
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    assert models.is_here("smollm2-135m")
+    seen = []
+    monkeypatch.setattr(
+        models, "try_to_load_from_cache", lambda *asked: seen.append(asked) or "somewhere"
+    )
+    assert models.is_here("gpt2-xl")
+    assert seen[0][0] == models.REGISTRY["gpt2-xl"].hub_id
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_math_has_no_doubled_backslash(notebook):
 
 def test_figures_have_alt_text_caption_and_name(notebook):
     drawn = [cell for cell in code_cells(notebook) if "plt.show()" in cell.source]
-    figures = {"table1": 0, "claims": 0, "prompt": 2}
+    figures = {"table1": 0, "claims": 0, "prompt": 2, "benchmarks": 2}
     assert len(drawn) == figures.get(notebook.stem, 1)
     for cell in drawn:
         look = cell.metadata["mystnb"]
@@ -142,8 +142,8 @@ def test_all_figures_from_a_fresh_measurement_of_a_real_model(tmp_path):
     (data,) = tmp_path.glob("*.nc")
     assert load_results(data).attrs["seed"] == 3
     drawn = {path.stem for path in tmp_path.glob("*.ipynb")}
-    # noise and prompt make measurements of their own
-    assert drawn == {notebook.stem for notebook in NOTEBOOKS} - {"noise", "prompt"}
+    # noise and prompt make measurements of their own, benchmarks shows times
+    assert drawn == {notebook.stem for notebook in NOTEBOOKS} - {"noise", "prompt", "benchmarks"}
     for notebook in NOTEBOOKS:
         if notebook.stem.startswith("fig"):
             for suffix in ("png", "svg"):

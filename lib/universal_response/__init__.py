@@ -7,12 +7,13 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="IProgress not found")
     import tqdm.auto  # noqa: F401 (first import, before transformers does it)
 
-from universal_response import claims, figures, metrics, plan, response
+from universal_response import claims, figures, metrics, models, plan, provenance, response
 from universal_response.measurement import (
     Settings,
     architecture_of,
     load_results,
     measure,
+    measure_into,
     results_for,
     results_for_text,
     save_results,
@@ -49,8 +50,11 @@ __all__ = [
     "load_results",
     "load_tokenizer",
     "measure",
+    "measure_into",
     "metrics",
+    "models",
     "plan",
+    "provenance",
     "read_text",
     "read_tokens",
     "reference_architecture",

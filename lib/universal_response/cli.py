@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -236,14 +237,23 @@ def figures(
 
 @app.command("models")
 def list_models() -> None:
-    """List the models known by name, their size, licence and where their weights come from."""
+    """List the models known by name: what they cost to get, what is here, what has results."""
+    measured = Counter(
+        measurement.load_results(path).attrs["model"] for path in (ROOT / "results").glob("*.nc")
+    )
+    table = Table("name", "model", "here", "download", "results", "licence", "from", box=None)
     for model in models.REGISTRY.values():
-        origin = "package index" if model.wheels else f"hub, {model.hub_id}"
-        gate = ", gated" if model.gated and not model.wheels else ""
-        typer.echo(
-            f"{model.name:14} {model.title:14} {model.download_mb:6d} MB  "
-            f"{model.licence}; {origin}{gate}"
+        gate = " (gated)" if model.gated and not model.wheels else ""
+        table.add_row(
+            model.name,
+            model.title,
+            "yes" if models.is_here(model.name) else "no",
+            f"{model.download_mb:,} MB",
+            f"{measured[model.name]} file(s)" if measured[model.name] else "none",
+            model.licence,
+            f"package index{gate}" if model.wheels else f"hub: {model.hub_id}{gate}",
         )
+    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import NullFormatter
 
 from universal_response import measurement, models, response
+from universal_response.figure_data import drawn_values
 
 # Okabe and Ito's colour-blind-safe palette; green and blue as the caption of Fig. 3 has them.
 ATTENTION, MLP, BLOCK = "#009E73", "#0072B2", "#999999"
@@ -67,17 +68,20 @@ def style() -> Iterator[None]:
 
 
 def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
-    """Write a figure as PNG and SVG.
+    """Write a figure as PNG, SVG and PDF, and the numbers it draws as CSV (`drawn_values`).
 
     Returns:
         The paths written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
+    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg", "pdf", "csv")]
+    # Without a date the same figure gives the same file.
+    undated: dict[str, dict] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with style():
-        figure.savefig(paths[0], bbox_inches="tight")
-        figure.savefig(paths[1], bbox_inches="tight", metadata={"Date": None})
+        for path in paths[:-1]:
+            figure.savefig(path, bbox_inches="tight", metadata=undated.get(path.suffix))
+    drawn_values(figure).to_csv(paths[-1], index=False, float_format="%.6g")
     return paths
 
 
@@ -195,6 +199,51 @@ def fig5(datasets: Mapping[str, xr.Dataset | None], epsilon0: float = 0.03) -> F
             figure.colorbar(image, ax=bottom, shrink=0.85, label=f"${_bar('delta')}$ / row maximum")
         _tag_all(grid)
     return figure
+
+
+def peak_shift(datasets: Mapping[str, xr.Dataset]) -> Figure:
+    """The finding in one picture: the peak at dj = T0 early in a model, at T0 - 1 at its end.
+
+    One panel a model: C_delta around dj = T0 at `response.same_token_position` and at l = 2L, each
+    divided by its maximum in the window. Bands: one standard error.
+
+    Args:
+        datasets: results by title; each needs a position whose peak stands at T0.
+    """
+    with style():
+        figure, grid = plt.subplots(
+            1, len(datasets), figsize=(4.3 * len(datasets), 3.0), layout="constrained",
+            squeeze=False, sharey=True,
+        )  # fmt: skip
+        for axes, (name, dataset) in zip(grid[0], datasets.items(), strict=True):
+            _peak_shift_panel(axes, dataset)
+            axes.set_title(name, pad=18)
+        grid[0, 0].set_ylabel(r"response $\overline{C}_{\Delta}$ / maximum")
+    return figure
+
+
+def _peak_shift_panel(axes: Axes, dataset: xr.Dataset) -> None:
+    t0, epsilon0 = int(dataset.attrs["t0"]), float(dataset.attrs["epsilon0"])
+    at = {"metric": "delta", "delta_j": response.window(t0)}
+    curves = response.at_epsilon(dataset.response.sel(at), epsilon0)
+    errors = response.at_epsilon(dataset.response_sem.sel(at), epsilon0)
+    same = response.same_token_position(dataset, epsilon0)
+    for position, colour, words in (
+        (same, CATEGORIES[0], "early"),
+        (response.last(dataset), ACCENT, "last"),
+    ):
+        curve, error = curves.sel(position=position), errors.sel(position=position)
+        label = rf"$\ell = {position}$ ({words})"
+        _band(axes, curve / curve.max(), error / curve.max(), "delta_j", colour, label)
+    for where, words, side in ((t0 - 1, "the token before", "right"), (t0, "same token", "left")):
+        axes.axvline(where, color=GREY, linestyle=":", linewidth=0.9, zorder=0)
+        axes.annotate(
+            words, (where, 1.02), (-3 if side == "right" else 3, 0), textcoords="offset points",
+            xycoords=axes.get_xaxis_transform(), ha=side, fontsize=8, color=GREY,
+        )  # fmt: skip
+    axes.set_xticks([t0 - 5, t0 - 1, t0, t0 + 5], ["$T_0-5$", "$T_0-1$  ", "  $T_0$", "$T_0+5$"])
+    axes.set_xlabel(r"distance $\Delta j$ from the weakened token")
+    axes.legend(loc="upper right")
 
 
 def linear_limit(datasets: Mapping[str, xr.Dataset], epsilon0: float = 0.03) -> Figure:
@@ -440,10 +489,11 @@ def collapse_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     inset = axes.inset_axes((0.15, 0.62, 0.42, 0.36))
     for epsilon, colour in _epsilon_colours(dataset):
         one = {"epsilon": epsilon}
-        _band(
-            axes, curves.sel(one) / chi.sel(one), errors.sel(one) / chi.sel(one), "delta_j", colour
+        scaled, error = curves.sel(one) / chi.sel(one), errors.sel(one) / chi.sel(one)
+        _band(axes, scaled, error, "delta_j", colour, _named(epsilon))
+        inset.plot(
+            dataset.delta_j, curves.sel(one), color=colour, linewidth=0.6, label=_named(epsilon)
         )
-        inset.plot(dataset.delta_j, curves.sel(one), color=colour, linewidth=0.6)
     for each in (axes, inset):
         each.axvline(t0 - 1, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
     # Room above the curves for the inset.
@@ -476,6 +526,7 @@ def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -
         axes.plot(
             dataset.epsilon, points.sel(delta_j=delta_j), linestyle="none", marker=".",
             markersize=2, alpha=0.35, color=CATEGORIES[5], zorder=2, rasterized=True,
+            label=f"_delta_j = {delta_j}",
         )  # fmt: skip
     axes.errorbar(
         dataset.epsilon.values, chi["mean"].values, yerr=chi["spread"].values,
@@ -539,9 +590,13 @@ def layers_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     for epsilon, colour in _epsilon_colours(dataset):
         one = {"epsilon": epsilon}
         factor = chi.sel(one) if scaled else 1.0
-        _band(axes, curves.sel(one) / factor, errors.sel(one) / factor, "position", colour)
+        curve, error = curves.sel(one) / factor, errors.sel(one) / factor
+        _band(axes, curve, error, "position", colour, _named(epsilon))
         if inset is not None:
-            inset.plot(dataset.position[1:], curves.sel(one)[1:], color=colour, linewidth=0.6)
+            inset.plot(
+                dataset.position[1:], curves.sel(one)[1:], color=colour, linewidth=0.6,
+                label=_named(epsilon),
+            )  # fmt: skip
     if inset is not None:
         _log_scale(inset)
     if "floor" in dataset:
@@ -831,6 +886,11 @@ def _epsilon_colorbar(figure: Figure, axes: np.ndarray, dataset: xr.Dataset) -> 
         label=r"$\varepsilon$ (white lines: measured)",
     )  # fmt: skip
     bar.ax.vlines(dataset.epsilon.values, 0, 1, color="white", linewidth=0.8)
+
+
+def _named(epsilon: float) -> str:
+    """Label of a curve that the legend leaves out."""
+    return f"_epsilon = {epsilon:g}"
 
 
 def _ends(dataset: xr.Dataset) -> tuple[float, float]:

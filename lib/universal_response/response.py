@@ -271,6 +271,32 @@ def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") 
     )
 
 
+def same_token_position(dataset: xr.Dataset, epsilon: float, metric: str = "delta") -> int:
+    """Position l >= 1 where the response at dj = T0 exceeds that at T0 - 1 by the largest factor.
+
+    Only positions count at which the peak within dj = T0-5 .. T0+5 stands at T0, and whose response
+    there is above five times its noise, where that was measured.
+
+    Raises:
+        ValueError: there is none.
+    """
+    t0 = int(dataset.attrs["t0"])
+    at = {"metric": metric, "delta_j": window(t0)}
+    response = at_epsilon(dataset.response, epsilon).sel(at).isel(position=slice(1, None))
+    clear = response.sel(delta_j=t0) > 0
+    if "floor" in dataset:
+        level = at_epsilon(noise(dataset), epsilon).sel(metric=metric, delta_j=t0)
+        clear = response.sel(delta_j=t0) > 5 * level.isel(position=slice(1, None))
+    factor = (response.sel(delta_j=t0) / response.sel(delta_j=t0 - 1)).where(
+        clear & (response.idxmax("delta_j") == t0)
+    )
+    if factor.isnull().all():
+        raise ValueError(
+            f"position: the peak of {metric} never stands at dj = T0 = {t0}; choose another model"
+        )
+    return int(factor.idxmax("position"))
+
+
 def onset_position(response: xr.DataArray, t0: int) -> xr.DataArray:
     """`InductionOnset.position` of many windows at once, nan where the peak never settles.
 

@@ -1,0 +1,86 @@
+"""How a results file came about, in words: what its attributes record."""
+
+import json
+from collections.abc import Mapping
+
+import pandas as pd
+import xarray as xr
+
+from universal_response.measurement import DEFAULT_EPSILONS, Settings, settings_of
+
+
+def how_made(dataset: xr.Dataset) -> str:
+    """Two lines: when, where and for how long it was measured; the command that does it again."""
+    attrs = dataset.attrs
+    return (
+        f"{attrs['model']}: measured {attrs['created'][:10]} in {minutes(attrs['wall_time_s'])} on "
+        f"{attrs['device']}, {attrs['dtype']}, commit {attrs['git_commit'][:7]}\n"
+        f"again: {command(dataset)}"
+    )
+
+
+def command(dataset: xr.Dataset) -> str:
+    """The `make figures` that measures a Dataset again; parameters at their defaults are left out.
+
+    For given tokens, which no command line holds, the Python call.
+    """
+    settings, default = settings_of(dataset), Settings()
+    model = dataset.attrs["model"]
+    if settings.tokens is not None:
+        return f'universal_response.measure("{model}", settings_of(dataset))'
+    parts = {
+        "T0": (settings.t0, default.t0),
+        "BATCH": (settings.batch, default.batch),
+        "EPSILONS": (settings.epsilons, DEFAULT_EPSILONS),
+        "EPSILON0": (settings.epsilon0, default.epsilon0),
+        "SEED": (settings.seed, default.seed),
+    }
+    chosen = "".join(
+        f" {name}={_value(value)}" for name, (value, usual) in parts.items() if value != usual
+    )
+    return f"make figures MODEL={model}{chosen}"
+
+
+def summary(datasets: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    """A row for each results file: what was measured, on what, for how long, with which code.
+
+    Args:
+        datasets: by file name.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "file": name,
+                "input": f"{a['input']}, {dataset.sizes['sequence']} x {dataset.sizes['token']}",
+                "seed": a["seed"],
+                "strengths": dataset.sizes["epsilon"],
+                "dtype": a["dtype"],
+                "device": a["device"],
+                "time": minutes(a["wall_time_s"]),
+                "measured": a["created"][:10],
+                "commit": a["git_commit"][:7],
+                "weights": a["weights_sha256"][:12],
+                "content": a["content_sha256"][:12],
+            }
+            for name, dataset in datasets.items()
+            for a in [dataset.attrs]
+        ]
+    )
+
+
+def versions(dataset: xr.Dataset) -> dict[str, str]:
+    """Packages a Dataset was measured with, and Python."""
+    return json.loads(dataset.attrs["versions"])
+
+
+def minutes(seconds: float) -> str:
+    """A duration in seconds, minutes or hours, to about two digits."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(f"{number:g}" for number in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
