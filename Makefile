@@ -10,10 +10,13 @@ EPSILONS ?= 3e-4,1e-3,3e-3,0.01,0.02,0.03,0.05,0.07,0.1,0.2,0.3,0.5
 EPSILON0 ?= 0.05
 SEED ?= 0
 DEVICE ?= auto
+DTYPE ?= float32
 CHUNK ?=
 OUT ?= runs/figures
 BENCH_MODELS ?= smollm2-135m gemma-3-270m
 BENCH_T0 ?= 64
+# Public address of the repository; with it the pages get Colab and Binder buttons.
+export REPOSITORY_URL ?=
 
 .PHONY: book figures test verify bench lint clean
 .DEFAULT_GOAL := book
@@ -35,7 +38,7 @@ book: .venv/.installed
 
 figures: .venv/.installed
 	$(BIN)/universal-response figures --model "$(MODEL)" --t0 "$(T0)" --batch "$(BATCH)" \
-	  --epsilons "$(EPSILONS)" --epsilon0 "$(EPSILON0)" --seed "$(SEED)" --device "$(DEVICE)" \
+	  --epsilons "$(EPSILONS)" --epsilon0 "$(EPSILON0)" --seed "$(SEED)" --device "$(DEVICE)" --dtype "$(DTYPE)" \
 	  $(if $(CHUNK),--sequences-per-chunk $(CHUNK)) --out "$(OUT)"
 
 # An hour on two cores; a few minutes with BENCH_T0=16. `python -m benchmarks --help` lists the parts.

@@ -167,3 +167,69 @@ def test_figures_need_neither_floor_nor_limit(dataset):
     figures.fig5({"made up": bare}, REFERENCE)
     with pytest.raises(ValueError, match="linear: not in these results"):
         figures.linear_limit({"made up": bare}, REFERENCE)
+
+
+def test_peak_shift_draws_an_early_and_the_last_position(dataset):
+    figure = figures.peak_shift({"one": dataset, "other": dataset})
+    assert [axes.get_title() for axes in figure.axes] == ["one", "other"]
+    shown = response.window(T0)
+    curves = dataset.response.sel(metric="delta", epsilon=EPSILON0, delta_j=shown).values
+    same = response.same_token_position(dataset, EPSILON0)
+    assert curves[same].argmax() == list(shown).index(T0)
+    for position, words in ((same, "early"), (POSITIONS - 1, "last")):
+        drawn = line(figure.axes[0], rf"$\ell = {position}$ ({words})")
+        np.testing.assert_allclose(drawn.get_ydata(), curves[position] / curves[position].max())
+        np.testing.assert_array_equal(drawn.get_xdata(), shown)
+
+
+def test_same_token_position_is_the_clearest():
+    """Of made-up positions the first ones have nothing at T0 - 1 but the background."""
+    made = results(onset=11)
+    found = response.same_token_position(made, EPSILON0)
+    curve = made.response.sel(metric="delta", epsilon=EPSILON0)
+    factor = (curve.sel(delta_j=T0) / curve.sel(delta_j=T0 - 1)).values[1:]
+    assert found == 1 + factor.argmax()
+
+
+def test_a_model_without_the_same_token_peak_is_named():
+    made = results(onset=-20)
+    with pytest.raises(ValueError, match=r"\Aposition: [^\n]*never stands[^\n]*\Z"):
+        response.same_token_position(made, EPSILON0)
+
+
+COMPARISON = {
+    "case": {"model": "gpt2-xl"},
+    "contenders": {
+        "plain": {"seconds": [30.0, 34.0], "median_s": 32.0, "times_engine": 4.0},
+        "engine": {"seconds": [7.0, 9.0], "median_s": 8.0, "times_engine": 1.0},
+    },
+    "limit": {"seconds": 6.0},
+}
+
+
+def test_speed_draws_medians_repetitions_and_the_limit():
+    axes = figures.speed([COMPARISON, COMPARISON]).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [32, 8]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["plain", "engine"]
+    points = [list(one.get_xdata()) for one in axes.lines if one.get_marker() == "."]
+    assert points == [[30, 34], [7, 9]]
+    assert [6.0, 6.0] in [list(one.get_xdata()) for one in axes.lines]
+    assert {"32 s, 4x", "8 s, 1x"} <= {text.get_text() for text in axes.texts}
+    assert axes.get_title() == "GPT-2-XL"
+
+
+def test_growth_draws_every_size_and_constant_speed():
+    base = {"t0": 4, "sequences": 2, "epsilons": 2, "layers": 8}
+    point = {"token_passes": 100, "seconds": [1.0, 2.0], "median_s": 1.5}
+    double = point | {"token_passes": 200, "seconds": [2.0, 4.0], "median_s": 3.0}
+    found = {name: [base | point, base | {name: 2 * base[name]} | double] for name in base}
+    drawn = figures.growth({"growth": found}).axes
+    assert len(drawn) == 4
+    for axes, name in zip(drawn, base, strict=True):
+        constant = next(one for one in axes.lines if one.get_linestyle() == "--")
+        medians = next(one for one in axes.lines if one.get_marker() == "o")
+        assert list(medians.get_xdata()) == [base[name], 2 * base[name]]
+        assert list(medians.get_ydata()) == [1.5, 3.0]
+        # Layers are work as tokens are.
+        expected = 1.5 if name != "layers" else 0.75
+        np.testing.assert_allclose(constant.get_ydata(), [expected, 3.0])

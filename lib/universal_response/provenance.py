@@ -34,6 +34,7 @@ def command(dataset: xr.Dataset) -> str:
         "EPSILONS": (settings.epsilons, DEFAULT_EPSILONS),
         "EPSILON0": (settings.epsilon0, default.epsilon0),
         "SEED": (settings.seed, default.seed),
+        "DTYPE": (settings.dtype, default.dtype),
     }
     chosen = "".join(
         f" {name}={_value(value)}" for name, (value, usual) in parts.items() if value != usual

@@ -1,0 +1,59 @@
+"""What a results file says of itself, and that the command it gives would measure it again."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+from universal_response import Settings, cli, load_results, provenance
+from universal_response.measurement import settings_of
+
+SHIPPED = sorted((Path(__file__).parents[1] / "results").glob("*.nc"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_command_has_the_settings_of_the_file(path, monkeypatch):
+    dataset = load_results(path)
+    asked = settings_of(dataset)
+    said = provenance.command(dataset)
+    if asked.tokens is not None:
+        assert said.startswith("universal_response.measure(")
+        return
+    seen = {}
+    monkeypatch.setattr(
+        cli.measurement,
+        "measure_into",
+        lambda path, model, settings, progress: seen.update(model=model, settings=settings),
+    )
+    monkeypatch.setattr(cli.notebooks, "run_notebook", lambda *arguments: None)
+    given = dict(part.split("=") for part in shlex.split(said.removeprefix("make figures ")))
+    options = [f"--{name.lower()}={value}" for name, value in given.items()]
+    outcome = CliRunner().invoke(cli.app, ["figures", *options, "--out", "nowhere"])
+    assert outcome.exit_code == 0, outcome.output
+    assert seen["model"] == dataset.attrs["model"]
+    for name in ("t0", "batch", "epsilons", "epsilon0", "seed", "dtype"):
+        assert getattr(seen["settings"], name) == getattr(asked, name)
+
+
+def test_summary_has_a_row_a_file():
+    datasets = {path.stem: load_results(path) for path in SHIPPED}
+    table = provenance.summary(datasets)
+    assert table.file.tolist() == [path.stem for path in SHIPPED]
+    for row, dataset in zip(table.itertuples(), datasets.values(), strict=True):
+        assert dataset.attrs["weights_sha256"].startswith(row.weights)
+        assert dataset.attrs["content_sha256"].startswith(row.content)
+        assert row.strengths == len(dataset.epsilon)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (9000, "2.5 h")],
+)
+def test_durations(seconds, said):
+    assert provenance.minutes(seconds) == said
+
+
+def test_defaults_are_left_out():
+    dataset = load_results(next(path for path in SHIPPED if path.stem == "gemma-3-270m"))
+    assert settings_of(dataset).t0 == Settings().t0
+    assert provenance.command(dataset) == "make figures MODEL=gemma-3-270m"
