@@ -4,9 +4,7 @@ from docutils import nodes
 
 # A page opened from a file may not read other files, so the search cannot quote them. It would ask
 # anyway, and every result would leave an error in the console.
-_NO_QUOTES = (
-    'if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;'
-)
+_NO_QUOTES = 'if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;'
 
 
 def _drop_remote_scripts(app, pagename, templatename, context, doctree):

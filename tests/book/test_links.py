@@ -5,8 +5,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
-from built import HTML, ROOT, page_names
 from bs4 import BeautifulSoup
+from built import HTML, ROOT, page_names
 
 PAGES = page_names()
 # What a browser fetches or prepares to fetch on its own, unlike the target of a link.
