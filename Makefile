@@ -18,7 +18,7 @@ BENCH_T0 ?= 64
 # Public address of the repository; with it the pages get Colab and Binder buttons.
 export REPOSITORY_URL ?=
 
-.PHONY: book figures test verify bench lint clean
+.PHONY: book figures test verify bench screenshots lint clean
 .DEFAULT_GOAL := book
 
 .venv/.installed: requirements.lock pyproject.toml
@@ -62,7 +62,12 @@ test: lint
 	$(BIN)/pytest tests
 	$(BIN)/pytest --nbval --nbval-sanitize-with tests/nbval.cfg notebooks
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	$(BIN)/pytest -rs tests/book
 	@echo "The book: file://$(CURDIR)/_build/html/index.html"
+
+# Of the built book; PAGES="book/intro notebooks/fig4" for some of its pages.
+screenshots: .venv/.installed
+	$(BIN)/python tests/book/screenshots.py $(PAGES)
 
 clean:
 	rm -rf _build runs
