@@ -59,7 +59,7 @@
   function hover({ row, unit, e }, l, dj, divisor = 1) {
     const [value, error, noise] = ["response", "error", "noise"].map((name) => row(name, l)[dj]);
     const below = Math.abs(value) <= noise ? "<br>below the noise floor" : "";
-    return `Δj = ${dj}<br>${withError(value / divisor, error / divisor)}${below}`;
+    return withError(value / divisor, error / divisor) + below;
   }
 
   // Panels
@@ -100,7 +100,7 @@
         y: dj.map((j, k) => (Math.abs(y[k]) <= noise[k] ? y[k] : null)),
         marker: { symbol: "x-thin", size: 7, line: { width: 1.5, color: colours.grey } } },
     ], ends(s), {
-      type: cosine ? "linear" : "log", range, exponentformat: "power",
+      range, ...(cosine || { type: "log", dtick: range[1] - range[0] > 2 ? 1 : "D2", exponentformat: "power" }),
       title: { text: `C̄<sub>${metric.symbol}</sub>` + (s.divided ? ` / (ε/ε<sub>0</sub>)${metric.power > 1 ? "²" : ""}` : "") },
     }, { annotations: d.marks.names, shapes: d.marks.lines });
   }
@@ -115,7 +115,7 @@
       const largest = ratio ? Math.max(...dj.map((j) => values[j])) : 1;
       return dj.map((j) => (Math.abs(values[j]) <= noise[j] ? null : values[j] / largest));
     });
-    const text = z.map((_, l) => dj.map((j) => `ℓ = ${l}, ${hover(s, l, j)}`));
+    const text = z.map((_, l) => dj.map((j) => `ℓ = ${l}, Δj = ${j}<br>${hover(s, l, j)}`));
     show("map", s, [heat(s, z, text, dj, ratio, "C̄")], ends(s), { range: [-0.5, z.length - 0.5] },
       { annotations: d.marks.names, shapes: frame(s), plot_bgcolor: colours.floor });
   }
@@ -125,33 +125,36 @@
     const z = tokens.map((i) => tokens.map((j) => (j < i ? null : d.matrix[(m * t + i) * t + j])));
     const text = z.map((row, i) => row.map((c, j) => c === null ? "no response: j < i"
       : `i = ${i}, j = ${j}, Δj = ${j - i}<br>${withError(c)}`));
-    show("matrix", s, [heat(s, z, text, tokens, false, "C")], { dtick: 32, constrain: "domain" },
-      { dtick: 32, autorange: "reversed", scaleanchor: "x", constrain: "domain" }, { annotations: d.marks.diagonal });
+    const axis = { dtick: 32, constrain: "domain" };
+    show("matrix", s, [heat(s, z, text, tokens, false, "C")], { ...axis, range: [-0.5, t - 0.5] },
+      { ...axis, range: [t - 0.5, -0.5], scaleanchor: "x" }, { annotations: d.marks.diagonal });
   }
 
   function heat({ metric, cosine }, z, text, x, ratio, name) {
     const log = !cosine && !ratio;
     const drawn = log ? z.map((row) => row.map((c) => (c > 0 ? Math.log10(c) : null))) : z;
-    const sorted = drawn.flat().filter((c) => c !== null).sort((a, b) => a - b);
-    const at = (share) => sorted[Math.round(share * (sorted.length - 1))]; // a few stand out
-    const [zmin, zmax] = cosine ? [-1, 1] : ratio ? [0, 1] : [at(0.02), at(0.998)];
-    const powers = [-8, -7, -6, -5, -4, -3, -2, -1, 0].flatMap((p) => [p, p + Math.log10(3)]);
-    const title = { text: `${name}<sub>${metric.symbol}</sub>${ratio ? " / largest of the row" : ""}`, side: "bottom" };
-    const ticks = log && { tickvals: powers, ticktext: powers.map((p) => +(10 ** p).toPrecision(1)) };
-    const colorbar = { orientation: "h", y: 0, yanchor: "top", ypad: 46, thickness: 12, title, ...ticks };
+    // The faint first positions would take most of the colours: a few per cent share the last ones.
+    const sorted = drawn.flat().filter((c) => c !== null).map((c) => (cosine ? Math.abs(c) : c)).sort((p, q) => p - q);
+    const at = (share) => sorted[Math.round(share * (sorted.length - 1))];
+    const [zmin, zmax] = cosine ? [-at(0.97), at(0.97)] : ratio ? [0, 1] : [at(0.06), at(0.998)];
+    const wide = zmax - zmin > 2.5, powers = Array.from({ length: 41 }, (_, k) => (wide ? k - 40 : k / 2 - 20));
+    const named = (p) => (wide ? `10<sup>${p}</sup>` : `${+(10 ** p).toPrecision(1)}`);
+    const title = { text: `${name}<sub>${metric.symbol}</sub>${ratio ? " / largest of the row" : ""}`, side: "top" };
+    const ticks = log && { tickvals: powers, ticktext: powers.map(named) };
     return { type: "heatmap", x, z: drawn, text, hovertemplate: "%{text}<extra></extra>", zmin, zmax,
-      colorscale: metric.colours, colorbar };
+      colorscale: metric.colours, colorbar: { ...layouts.colorbar, title, ...ticks } };
   }
 
   // The same in words
 
-  function tell({ d, m, e, l, t, row, cosine }) {
+  function tell(s) {
+    const { d, m, e, l, t } = s;
     const what = `${models[controls.model.value]}, ${d.metric[m]}`, strength = `ε = ${d.epsilon[e]}`;
-    const [values, errors, noise] = ["response", "error", "noise"].map((name) => row(name));
+    const values = s.row("response"), noise = s.row("noise");
     const peak = d.distances.near.reduce((best, j) => (values[j] > values[best] ? j : best));
     const place = { [d.t0]: " = T₀", [d.t0 - 1]: " = T₀ − 1" }[peak] ?? "";
     const below = values.filter((value, j) => Math.abs(value) <= noise[j]).length;
-    const largest = `largest near T₀ at Δj = ${peak}${place}, ${withError(values[peak], errors[peak])}`;
+    const largest = `largest near T₀ at Δj = ${peak}${place}, ${hover(s, l, peak).replace("<br>", ", ")}`;
     const words = {
       summary: `${what}, ${strength}, ℓ = ${l} (${d.position[l]}): ${values[peak] ? largest : "no response near T₀"}. `
         + (d.noise ? `Below the noise floor: ${below} of ${t} distances.` : "No noise floor was measured."),
@@ -164,7 +167,7 @@
     byId("curve").setAttribute("aria-label", `Response function. ${words.summary}`);
     byId("map").setAttribute("aria-label", `Response against distance and position. ${what}, ${strength}.`);
     byId("matrix").setAttribute("aria-label", `Response matrix. ${what}, ${words["matrix-at"]}.`);
-    controls.scale.disabled = cosine;
+    controls.scale.disabled = s.cosine;
   }
 
   // Drawing, at most once a frame and only what has changed. The address keeps the choice.
@@ -178,11 +181,12 @@
     if (controls.model.value !== model) return; // another was chosen meanwhile
     const s = chosen(d), { color } = getComputedStyle(root);
     drawCurve(s);
-    if (changed("map", model, s.m, s.e, s.view, color)) drawMap(s);
-    else Plotly.relayout(byId("map"), { shapes: frame(s) });
+    if (changed("map", model, s.m, s.e, s.view, color)) {
+      drawMap(s);
+      byId("map").removeAllListeners("plotly_click");
+      byId("map").on("plotly_click", ({ points }) => choose({ position: points[0].y }));
+    } else Plotly.relayout(byId("map"), { shapes: frame(s) });
     if (changed("matrix", model, s.m, color)) drawMatrix(s);
-    byId("map").removeAllListeners("plotly_click");
-    byId("map").on("plotly_click", ({ points }) => choose({ position: points[0].y }));
     tell(s);
     history.replaceState(null, "", `#${new URLSearchParams(keys.map((key) => [key, controls[key].value]))}`);
   }

@@ -20,8 +20,11 @@ from universal_response import figures, measurement, models, response
 
 INDEX = "explorer-index.js"
 
-# Bits kept of standard and rounding errors, of which two digits are shown: 3 %.
+ORDER = ("metric", "epsilon", "position", "delta_j")
+
+# Bits kept of standard errors, of which two digits are shown, and of rounding errors: 3 % and 6 %.
 ERROR_BITS = 4
+UNIT = 1 << (23 - ERROR_BITS)  # of the last bit kept, in the integer behind a float32
 
 MEANING = {
     "delta": "length of the response",
@@ -45,9 +48,7 @@ def scripts(folder: str | Path) -> dict[str, str]:
         ValueError: the folder holds no results of a registered model.
     """
     paths = {name: Path(folder) / f"{name}.nc" for name in models.REGISTRY}
-    found = {
-        name: measurement.load_results(path) for name, path in paths.items() if path.is_file()
-    }
+    found = {name: measurement.load_results(path) for name, path in paths.items() if path.is_file()}
     if not found:
         raise ValueError(
             f"folder={folder}: no results file is called after a registered model; "
@@ -80,12 +81,14 @@ def index(datasets: Mapping[str, xr.Dataset]) -> dict[str, Any]:
             "floor": mpl.colors.to_hex(figures.UNDER_FLOOR["color"]),
         },
         "layouts": {
-            "curve": _layout("distance Δj", "", bottom=48, hovermode="x"),
-            "map": _layout("distance Δj", "position ℓ", bottom=108),
-            "matrix": _layout("observed token j", "perturbed token i", bottom=108),
+            "curve": _layout("distance Δj", "", bottom=52, hovermode="x"),
+            "map": _layout("distance Δj", "position ℓ", bottom=118),
+            "matrix": _layout("observed token j", "perturbed token i", bottom=118),
+            "colorbar": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom",
+                         "ypad": 2, "xpad": 0, "thickness": 12, "ticks": "outside"},
         },
         "data": {},
-    }
+    }  # fmt: skip
 
 
 def model_data(dataset: xr.Dataset) -> dict[str, Any]:
@@ -94,11 +97,10 @@ def model_data(dataset: xr.Dataset) -> dict[str, Any]:
     Returns:
         Names and numbers along the axes, marks at T0 - 1 and T0 for Plotly, and as packed numbers
         (`pack`) `response`, `error`, `noise` (metric, epsilon, position, delta_j) and `matrix`
-        (metric, source, target). Responses and matrix are those of the dataset bit for bit, errors
-        are rounded to `ERROR_BITS`. `noise` is None where the dataset has no floor.
+        (metric, source, target). Responses and matrix are those of the dataset bit for bit. Errors
+        and noise are rounded to `ERROR_BITS`, the noise so that the same responses lie below it; it
+        is None where the dataset has no floor.
     """
-    order = ("metric", "epsilon", "position", "delta_j")
-    noise = response.noise(dataset).transpose(*order) if "floor" in dataset else None
     t0, t = int(dataset.attrs["t0"]), dataset.sizes["delta_j"]
     return {
         "t0": t0,
@@ -111,9 +113,9 @@ def model_data(dataset: xr.Dataset) -> dict[str, Any]:
         "position": _positions(dataset),
         "distances": {"all": list(range(t)), "near": response.window(t0).tolist()},
         "marks": _marks(t0, t),
-        "response": pack(dataset.response.transpose(*order).values),
-        "error": pack(_rounded(dataset.response_sem.transpose(*order).values)),
-        "noise": None if noise is None else pack(_rounded(noise.values)),
+        "response": pack(dataset.response.transpose(*ORDER).values),
+        "error": pack(_rounded(dataset.response_sem.transpose(*ORDER).values)),
+        "noise": pack(_rounded_noise(dataset)) if "floor" in dataset else None,
         "matrix": pack(dataset.matrix.transpose("metric", "source", "target").values),
     }
 
@@ -154,12 +156,12 @@ def _layout(x: str, y: str, bottom: int, **more: Any) -> dict[str, Any]:
             "tickcolor": FAINT}  # fmt: skip
     return {
         "font": {"size": 14},
-        "margin": {"l": 64, "r": 12, "t": 36, "b": bottom},
+        "margin": {"l": 64, "r": 16, "t": 36, "b": bottom},
         "paper_bgcolor": "rgba(0, 0, 0, 0)",
         "plot_bgcolor": "rgba(0, 0, 0, 0)",
         "showlegend": False,
         "dragmode": False,
-        "xaxis": {**axis, "title": {"text": x}},
+        "xaxis": {**axis, "title": {"text": x, "standoff": 10}},
         "yaxis": {**axis, "title": {"text": y}},
         **more,
     }
@@ -190,11 +192,22 @@ def _marks(t0: int, t: int) -> dict[str, list[dict[str, Any]]]:
     }  # fmt: skip
 
 
-def _rounded(values: np.ndarray) -> np.ndarray:
-    """float32 numbers rounded to `ERROR_BITS` bits after the leading one; nan stays."""
+def _rounded_noise(dataset: xr.Dataset) -> np.ndarray:
+    """`response.noise`, rounded away from the response, so that the same lies below it."""
+    noise = response.noise(dataset).transpose(*ORDER)
+    below = abs(dataset.response.transpose(*ORDER)) <= noise
+    return _rounded(noise.values, np.where(below, UNIT - 1, 0))
+
+
+def _rounded(values: np.ndarray, add: np.ndarray | int = UNIT // 2) -> np.ndarray:
+    """float32 numbers of `ERROR_BITS` bits after the leading one; nan stays.
+
+    Args:
+        values: positive numbers.
+        add: 0 rounds down, `UNIT` - 1 up, half of it to the nearest.
+    """
     words = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    unit = 1 << (23 - ERROR_BITS)
-    rounded = (words + np.uint32(unit // 2)) & np.uint32(2**32 - unit)
+    rounded = (words + np.asarray(add, dtype=np.uint32)) & np.uint32(2**32 - UNIT)
     return np.where(np.isfinite(values), rounded.view(np.float32), np.float32(np.nan))
 
 

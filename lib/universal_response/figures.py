@@ -819,7 +819,7 @@ def _epsilon_norm(dataset: xr.Dataset) -> LogNorm:
     return LogNorm(epsilon.min() / 1.5, epsilon.max() * 2.5)
 
 
-def epsilon_colours(dataset: xr.Dataset) -> list[tuple[float, tuple[float, ...]]]:
+def epsilon_colours(dataset: xr.Dataset) -> list[tuple[float, tuple[float, float, float, float]]]:
     """Every measured strength with its colour (red, green, blue, opacity), weak ones dark."""
     norm, colormap = _epsilon_norm(dataset), mpl.colormaps["viridis"]
     return [(float(epsilon), colormap(norm(epsilon))) for epsilon in dataset.epsilon.values]
