@@ -152,7 +152,7 @@
     const what = `${models[controls.model.value]}, ${d.metric[m]}`, strength = `ε = ${d.epsilon[e]}`;
     const values = s.row("response"), noise = s.row("noise");
     const peak = d.distances.near.reduce((best, j) => (values[j] > values[best] ? j : best));
-    const place = { [d.t0]: " = T₀", [d.t0 - 1]: " = T₀ − 1" }[peak] ?? "";
+    const place = { [d.t0]: " = T₀", [d.t0 - 1]: " = T₀\u00a0−\u00a01" }[peak] ?? "";
     const below = values.filter((value, j) => Math.abs(value) <= noise[j]).length;
     const largest = `largest near T₀ at Δj = ${peak}${place}, ${hover(s, l, peak).replace("<br>", ", ")}`;
     const words = {
