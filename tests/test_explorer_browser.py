@@ -232,6 +232,31 @@ def test_click_on_a_row_of_the_map_selects_it(page):
     assert (frame["y0"], frame["y1"]) == (47.5, 48.5)
 
 
+def test_finger_on_the_map_scrolls_or_selects(browser, address):
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True)
+    phone = context.new_page()
+    phone.goto(address)
+    phone.wait_for_selector(EVERYTHING_DRAWN)
+    plot = phone.locator("#explorer-map .nsewdrag")
+    plot.evaluate("it => it.scrollIntoView({ block: 'center' })")
+    before = phone.evaluate("scrollY")
+    touch = context.new_cdp_session(phone)
+    for k in range(11):
+        kind = "touchMove" if k else "touchStart"
+        point = {"x": 180, "y": 400 - 10 * k}
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+        phone.wait_for_timeout(16)
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    phone.wait_for_timeout(300)
+    phone.wait_for_selector(EVERYTHING_DRAWN)
+    assert phone.evaluate("scrollY") > before
+    assert phone.input_value("#explorer-position") == "60"
+    box = plot.bounding_box()
+    phone.touchscreen.tap(box["x"] + 100, box["y"] + box["height"] * (1 - 20.5 / 61))
+    phone.wait_for_function("document.getElementById('explorer-position').value === '20'")
+    context.close()
+
+
 def test_matrix_is_the_stored_one(page, results):
     for model in ("gemma-3-270m", "smollm2-135m"):
         set_controls(page, model=model, metric="theta_source")

@@ -174,7 +174,7 @@
 
   const before = {};
   const changed = (panel, ...causes) => before[panel] !== (before[panel] = String(causes));
-  let waiting = null;
+  let waiting = null, scrolled = 0;
 
   async function draw() {
     const model = controls.model.value, d = await load(model);
@@ -184,7 +184,7 @@
     if (changed("map", model, s.m, s.e, s.view, color)) {
       drawMap(s);
       byId("map").removeAllListeners("plotly_click");
-      byId("map").on("plotly_click", ({ points }) => choose({ position: points[0].y }));
+      byId("map").on("plotly_click", ({ points }) => scrollY === scrolled && choose({ position: points[0].y }));
     } else Plotly.relayout(byId("map"), { shapes: frame(s) });
     if (changed("matrix", model, s.m, color)) drawMatrix(s);
     tell(s);
@@ -213,6 +213,8 @@
   controls.model.append(...Object.entries(models).map(([name, title]) => new Option(title, name)));
   controls.metric.append(...Object.entries(metrics).map(([name, { label }]) => new Option(label, name)));
   root.addEventListener("input", redraw);
+  // A finger that scrolls the page across the map selects nothing.
+  root.addEventListener("pointerdown", () => { scrolled = scrollY; }, { capture: true });
   document.addEventListener("click", ({ target }) => {
     if (target.dataset.explorer) choose(Object.fromEntries(new URLSearchParams(target.dataset.explorer)));
   });
