@@ -275,7 +275,7 @@ def approach_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     at = {"metric": metric, "position": response.last(dataset)}
     power = response.POWER[metric]
     curves = dataset.response.sel(at) / dataset.epsilon**power
-    for epsilon, colour in _epsilon_colours(dataset):
+    for epsilon, colour in epsilon_colours(dataset):
         axes.plot(
             dataset.delta_j, curves.sel(epsilon=epsilon), color=colour, linewidth=0.8,
             label=rf"$\varepsilon={epsilon:g}$" if epsilon in _ends(dataset) else None,
@@ -462,7 +462,7 @@ def matrix_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> AxesImage:
         norm: Normalize = Normalize(-1, 1)
     else:
         norm = LogNorm(*np.nanpercentile(causal[causal > 0], (2, 99.8)))
-    image = axes.imshow(causal, norm=norm, cmap=_colormap(metric), origin="upper")
+    image = axes.imshow(causal, norm=norm, cmap=colormap(metric), origin="upper")
     # Where the diagonal dj = T0 - 1 enters and leaves the matrix; a line along it would hide it.
     for where in ((t0 - 1, -0.5), (2 * t0 - 0.5, t0)):
         axes.plot(
@@ -487,7 +487,7 @@ def collapse_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     curves, errors = dataset.response.sel(at), dataset.response_sem.sel(at)
     chi = response.scaling_function(dataset, metric, epsilon0)["mean"]
     inset = axes.inset_axes((0.15, 0.62, 0.42, 0.36))
-    for epsilon, colour in _epsilon_colours(dataset):
+    for epsilon, colour in epsilon_colours(dataset):
         one = {"epsilon": epsilon}
         scaled, error = curves.sel(one) / chi.sel(one), errors.sel(one) / chi.sel(one)
         _band(axes, scaled, error, "delta_j", colour, _named(epsilon))
@@ -587,7 +587,7 @@ def layers_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     scaled = response.POWER[metric] > 0
     chi = response.scaling_function(dataset, metric, epsilon0)["mean"]
     inset = axes.inset_axes((0.14, 0.6, 0.38, 0.36)) if scaled else None
-    for epsilon, colour in _epsilon_colours(dataset):
+    for epsilon, colour in epsilon_colours(dataset):
         one = {"epsilon": epsilon}
         factor = chi.sel(one) if scaled else 1.0
         curve, error = curves.sel(one) / factor, errors.sel(one) / factor
@@ -661,7 +661,7 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
         norm = Normalize(0, 1)
     edge = image.delta_j.values
     drawn = axes.imshow(
-        image, norm=norm, cmap=_colormap(metric), aspect="auto", origin="lower",
+        image, norm=norm, cmap=colormap(metric), aspect="auto", origin="lower",
         extent=(edge[0] - 0.5, edge[-1] + 0.5, -0.5, len(image) - 0.5),
     )  # fmt: skip
     axes.set_xticks([t0 - 5, t0 - 1, t0 + 5] if t0 > 5 else [t0 - 1, t0])
@@ -874,7 +874,8 @@ def _epsilon_norm(dataset: xr.Dataset) -> LogNorm:
     return LogNorm(epsilon.min() / 1.5, epsilon.max() * 2.5)
 
 
-def _epsilon_colours(dataset: xr.Dataset) -> list[tuple[float, object]]:
+def epsilon_colours(dataset: xr.Dataset) -> list[tuple[float, tuple[float, float, float, float]]]:
+    """Every measured strength with its colour (red, green, blue, opacity), weak ones dark."""
     norm, colormap = _epsilon_norm(dataset), mpl.colormaps["viridis"]
     return [(float(epsilon), colormap(norm(epsilon))) for epsilon in dataset.epsilon.values]
 
@@ -917,7 +918,8 @@ def _present(dataset: xr.Dataset) -> list[tuple[str, str]]:
     return [SUBLAYERS[name] for name in names]
 
 
-def _colormap(metric: str) -> mpl.colors.Colormap:
+def colormap(metric: str) -> mpl.colors.Colormap:
+    """The colours of maps of a metric: two-sided for cosines."""
     return mpl.colormaps["RdBu_r" if _is_cosine(metric) else "viridis"].with_extremes(bad="white")
 
 
@@ -993,7 +995,7 @@ def prompt_matrix(
     }
     with style():
         figure, axes = plt.subplots(figsize=(side + 1.9, side + 0.9), layout="constrained")
-        image = axes.imshow(causal, norm=norm, cmap=_colormap(metric), origin="upper")
+        image = axes.imshow(causal, norm=norm, cmap=colormap(metric), origin="upper")
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
         axes.set_xticks(places, names, rotation=90, **look)

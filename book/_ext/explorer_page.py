@@ -1,0 +1,35 @@
+"""Sphinx extension: data and scripts of the interactive explorer, for its page alone."""
+
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+PAGE = "book/explorer"
+
+
+def _write_scripts(app):
+    """Plotly from its package and the data from results/, next to the other static files."""
+    if app.builder.format != "html":
+        return
+    # Imported late: the library brings torch along, which other builders can do without.
+    from universal_response import explorer
+
+    static = Path(app.outdir) / "_static"
+    static.mkdir(parents=True, exist_ok=True)
+    for name, text in explorer.scripts(Path(app.srcdir) / "results").items():
+        (static / name).write_text(text, encoding="ascii")
+    with as_file(files("plotly") / "package_data" / "plotly.min.js") as plotly:
+        shutil.copyfile(plotly, static / "plotly.min.js")
+
+
+def _load_scripts(app, pagename, templatename, context, doctree):
+    if pagename == PAGE:
+        app.add_css_file("explorer.css")
+        for name in ("plotly.min.js", "explorer-index.js", "explorer.js"):
+            app.add_js_file(name, loading_method="defer")
+
+
+def setup(app):
+    app.connect("builder-inited", _write_scripts)
+    app.connect("html-page-context", _load_scripts)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

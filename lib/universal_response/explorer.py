@@ -1,0 +1,215 @@
+"""Results -> scripts with the data of the interactive explorer; a browser needs no server for them.
+
+A page opened from a folder may not fetch files, but it may load scripts. Each model becomes one
+script that a browser loads when the model is chosen; a small script names the models, the metrics
+and the look of the panels. `book/_static/explorer.js` reads them and calls Plotly.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+
+from universal_response import figures, measurement, models, response
+
+INDEX = "explorer-index.js"
+
+ORDER = ("metric", "epsilon", "position", "delta_j")
+
+# Bits kept of standard errors, of which two digits are shown, and of rounding errors: 3 % and 6 %.
+ERROR_BITS = 4
+UNIT = 1 << (23 - ERROR_BITS)  # of the last bit kept, in the integer behind a float32
+
+MEANING = {
+    "delta": "length of the response",
+    "phi": "turn of the vector",
+    "theta_source": "along the source's response",
+    "theta_state": "along the vector itself",
+    "theta_perturbation": "along the perturbation",
+}
+GREEK = {r"\Delta": "Δ", r"\varphi": "φ", r"\vartheta": "ϑ"}
+SUBLAYER = {"attention": "attention of layer", "mlp": "MLP of layer", "block": "layer"}
+FAINT = "rgba(128, 128, 128, 0.3)"  # grid lines on white as on black
+
+
+def scripts(folder: str | Path) -> dict[str, str]:
+    """Scripts by file name, for every registered model that has a results file in a folder.
+
+    A results file belongs to a model if it is called after it; files on other inputs or number
+    types are not shown.
+
+    Raises:
+        ValueError: the folder holds no results of a registered model.
+    """
+    paths = {name: Path(folder) / f"{name}.nc" for name in models.REGISTRY}
+    found = {name: measurement.load_results(path) for name, path in paths.items() if path.is_file()}
+    if not found:
+        raise ValueError(
+            f"folder={folder}: no results file is called after a registered model; "
+            "measure one with `universal-response measure`"
+        )
+    written = {INDEX: f"window.EXPLORER = {_json(index(found))};\n"}
+    for name, dataset in found.items():
+        written[f"explorer-{name}.js"] = (
+            f"EXPLORER.data[{_json(name)}] = {_json(model_data(dataset))};\n"
+        )
+    return written
+
+
+def index(datasets: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """What the explorer has to know before it loads a model: titles, metrics, looks.
+
+    Args:
+        datasets: results by name of the model; the first is shown first.
+    """
+    metrics = dict.fromkeys(str(name) for each in datasets.values() for name in each.metric.values)
+    return {
+        "models": {
+            name: models.title(str(dataset.attrs["model"])) for name, dataset in datasets.items()
+        },
+        "metrics": {name: _metric(name) for name in metrics},
+        "colours": {
+            "response": {"light": figures.CATEGORIES[0], "dark": figures.CATEGORIES[5]},
+            "accent": figures.ACCENT,
+            "grey": mpl.colors.to_hex(figures.GREY),
+            "floor": mpl.colors.to_hex(figures.UNDER_FLOOR["color"]),
+        },
+        "layouts": {
+            "curve": _layout("distance Δj", "", bottom=52, hovermode="x"),
+            "map": _layout("distance Δj", "position ℓ", bottom=118),
+            "matrix": _layout("observed token j", "perturbed token i", bottom=118),
+            "colorbar": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom",
+                         "ypad": 2, "xpad": 0, "thickness": 12, "ticks": "outside"},
+        },
+        "data": {},
+    }  # fmt: skip
+
+
+def model_data(dataset: xr.Dataset) -> dict[str, Any]:
+    """All that the explorer draws of one model, ready for JSON.
+
+    Returns:
+        Names and numbers along the axes, marks at T0 - 1 and T0 for Plotly, and as packed numbers
+        (`pack`) `response`, `error`, `noise` (metric, epsilon, position, delta_j) and `matrix`
+        (metric, source, target). Responses and matrix are those of the dataset bit for bit. Errors
+        and noise are rounded to `ERROR_BITS`, the noise so that the same responses lie below it; it
+        is None where the dataset has no floor.
+    """
+    t0, t = int(dataset.attrs["t0"]), dataset.sizes["delta_j"]
+    return {
+        "t0": t0,
+        "epsilon0": float(dataset.attrs["epsilon0"]),
+        "epsilon": [float(epsilon) for epsilon in dataset.epsilon.values],
+        "strengthColours": [
+            mpl.colors.to_hex(colour) for _, colour in figures.epsilon_colours(dataset)
+        ],
+        "metric": [str(name) for name in dataset.metric.values],
+        "position": _positions(dataset),
+        "distances": {"all": list(range(t)), "near": response.window(t0).tolist()},
+        "marks": _marks(t0, t),
+        "response": pack(dataset.response.transpose(*ORDER).values),
+        "error": pack(_rounded(dataset.response_sem.transpose(*ORDER).values)),
+        "noise": pack(_rounded_noise(dataset)) if "floor" in dataset else None,
+        "matrix": pack(dataset.matrix.transpose("metric", "source", "target").values),
+    }
+
+
+def pack(values: np.ndarray) -> str:
+    """float32 numbers as text: first bytes of all, then second bytes and so on; deflate; base64.
+
+    Sorted by byte, what rounding has set to zero costs next to nothing.
+    """
+    planes = np.ascontiguousarray(values, dtype=">f4").reshape(-1, 1).view(np.uint8).T
+    return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode("ascii")
+
+
+def _metric(name: str) -> dict[str, Any]:
+    colormap = figures.colormap(name)
+    return {
+        "label": f"{name}: {MEANING[name]}" if name in MEANING else name,
+        "symbol": GREEK.get(figures.SYMBOL[name], ""),
+        "power": response.POWER[name],
+        "colours": [[float(at), mpl.colors.to_hex(colormap(at))] for at in np.linspace(0, 1, 17)],
+    }
+
+
+def _positions(dataset: xr.Dataset) -> list[str]:
+    """What has just been added at each position l: 'attention of layer 20', counted from 0."""
+    return [
+        f"{SUBLAYER[str(sublayer)]} {layer}" if str(sublayer) in SUBLAYER else "transformer input"
+        for layer, sublayer in zip(dataset.layer.values, dataset.sublayer.values, strict=True)
+    ]
+
+
+def _layout(x: str, y: str, bottom: int, **more: Any) -> dict[str, Any]:
+    """Layout of a panel for Plotly; distances are in pixels.
+
+    Axes are fixed: on a phone a finger on a panel scrolls the page.
+    """
+    axis = {"fixedrange": True, "zeroline": False, "gridcolor": FAINT, "ticks": "outside",
+            "tickcolor": FAINT}  # fmt: skip
+    return {
+        "font": {"size": 14},
+        "margin": {"l": 64, "r": 16, "t": 36, "b": bottom},
+        "paper_bgcolor": "rgba(0, 0, 0, 0)",
+        "plot_bgcolor": "rgba(0, 0, 0, 0)",
+        "showlegend": False,
+        "dragmode": False,
+        "xaxis": {**axis, "title": {"text": x, "standoff": 10}},
+        "yaxis": {**axis, "title": {"text": y}},
+        **more,
+    }
+
+
+def _marks(t0: int, t: int) -> dict[str, list[dict[str, Any]]]:
+    """Names of T0 - 1 and T0 above a panel, lines through it, and the diagonal of the matrix."""
+    before, same = figures.ACCENT, mpl.colors.to_hex(figures.GREY)
+    arrow = {"arrowhead": 2, "arrowwidth": 1.5}
+    above = {**arrow, "y": 1, "yref": "paper", "ay": -18}
+    line = {"type": "line", "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
+    name = "T<sub>0</sub> − 1"
+    return {
+        "names": [
+            {**above, "x": t0 - 1, "ax": -30, "text": name, "arrowcolor": before},
+            {**above, "x": t0, "ax": 26, "text": "T<sub>0</sub>", "arrowcolor": same},
+        ],
+        "lines": [
+            {**line, "x0": x, "x1": x, "line": {"color": colour, "width": 1.5, "dash": dash}}
+            for x, colour, dash in ((t0 - 1, before, "dash"), (t0, same, "dot"))
+        ],
+        # A line along the diagonal would hide it: arrows where it enters and leaves.
+        "diagonal": [
+            {**arrow, "x": t0 - 1, "y": -0.5, "ax": 0, "ay": -18, "arrowcolor": before,
+             "text": f"Δj = {name}"},
+            {**arrow, "x": t - 0.5, "y": t0, "ax": 18, "ay": 0, "arrowcolor": before, "text": ""},
+        ],
+    }  # fmt: skip
+
+
+def _rounded_noise(dataset: xr.Dataset) -> np.ndarray:
+    """`response.noise`, rounded away from the response, so that the same lies below it."""
+    noise = response.noise(dataset).transpose(*ORDER)
+    below = abs(dataset.response.transpose(*ORDER)) <= noise
+    return _rounded(noise.values, np.where(below, UNIT - 1, 0))
+
+
+def _rounded(values: np.ndarray, add: np.ndarray | int = UNIT // 2) -> np.ndarray:
+    """float32 numbers of `ERROR_BITS` bits after the leading one; nan stays.
+
+    Args:
+        values: positive numbers.
+        add: 0 rounds down, `UNIT` - 1 up, half of it to the nearest.
+    """
+    words = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    rounded = (words + np.asarray(add, dtype=np.uint32)) & np.uint32(2**32 - UNIT)
+    return np.where(np.isfinite(values), rounded.view(np.float32), np.float32(np.nan))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
