@@ -1,4 +1,4 @@
-"""Command line: plan, measure, verify, figures, models."""
+"""Command line: plan, measure, verify, figures, student-notebooks, models."""
 
 import os
 import sys
@@ -233,6 +233,16 @@ def figures(
         wanted = {name: value for name, value in values.items() if name in known[notebook]}
         notebooks.run_notebook(notebook, out / notebook.name, wanted)
     typer.echo(f"figures, notebooks and data: {out}")
+
+
+@app.command("student-notebooks")
+def student_notebooks(
+    out: Annotated[Path, typer.Option(help="folder for the notebooks")],
+) -> None:
+    """Write the course notebooks as students get them: without solutions and outputs."""
+    _check_writable(out)
+    paths = notebooks.write_student_notebooks(_shipped("notebooks/course", "*.ipynb"), out)
+    typer.echo(f"{out}: {', '.join(path.name for path in paths)}")
 
 
 @app.command("models")

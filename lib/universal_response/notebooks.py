@@ -1,8 +1,9 @@
-"""Run the figure notebooks by papermill, refusing what papermill only warns about."""
+"""Run notebooks by papermill, refusing what it only warns about; make those for students."""
 
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import nbformat
@@ -50,3 +51,54 @@ def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, object])
             raise ValueError(f"notebook={notebook.name}: {error.ename}: {error.evalue}") from error
         os.replace(partial, output)
     return output
+
+
+# What Jupyter Book reads and Jupyter shows as it is: a role with a text of its own; the first line
+# and the options of a directive; a line that ends one.
+_ROLE = re.compile(r"\{[a-z]+\}`([^`<]+?) *<[^`>]*>`")
+_DIRECTIVE = re.compile(r"^:{3,}\{([a-z]+)\} *(.*)\n(?::[a-z-]+:.*\n)*", re.MULTILINE)
+_FENCE = re.compile(r"^:{3,}$\n?", re.MULTILINE)
+
+
+def student_notebook(notebook: Path) -> nbformat.NotebookNode:
+    """A course notebook as students get it: no solutions, no outputs, plain Markdown.
+
+    Args:
+        notebook: one in which all cells of a solution are tagged `solution`.
+
+    Raises:
+        ValueError: no cell is tagged `solution`.
+    """
+    source = nbformat.read(notebook, as_version=4)
+    kept = [cell for cell in source.cells if "solution" not in cell.metadata.get("tags", [])]
+    if len(kept) == len(source.cells):
+        raise ValueError(f"notebook={notebook}: no cell is tagged `solution`; tag them")
+    for cell in kept:
+        cell.metadata = {name: value for name, value in cell.metadata.items() if name == "tags"}
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        else:
+            cell.source = _plain_markdown(cell.source)
+    made = nbformat.v4.new_notebook(cells=kept, metadata=source.metadata)
+    made.nbformat_minor = source.nbformat_minor
+    return made
+
+
+def write_student_notebooks(sources: Iterable[Path], folder: Path) -> list[Path]:
+    """Write `student-NAME.ipynb` for every course notebook.
+
+    Returns:
+        The paths written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for source in sources:
+        path = folder / f"student-{source.name}"
+        nbformat.write(student_notebook(source), path)
+        paths.append(path)
+    return paths
+
+
+def _plain_markdown(text: str) -> str:
+    text = _DIRECTIVE.sub(lambda found: f"**{found[1].capitalize()}: {found[2]}**\n", text)
+    return _ROLE.sub(r"\1", _FENCE.sub("", text)).strip()
