@@ -386,9 +386,8 @@ def _relative_depth(answer: Any, data: xr.Dataset) -> bool:
 
 def _paired_error(answer: Any, data: xr.Dataset) -> bool:
     t0, epsilon0 = _t0(data), float(data.attrs["epsilon0"])
-    responses = at_epsilon(data.last_response.sel(metric="delta"), epsilon0)
-    responses = responses.transpose("sequence", "delta_j").values.astype(float)
-    peak, same = responses[:, t0 - 1], responses[:, t0]
+    measured = at_epsilon(data.last_response.sel(metric="delta"), epsilon0).astype(float)
+    peak, same = (measured.sel(delta_j=distance).values for distance in (t0 - 1, t0))
     apart = np.sqrt(peak.var(ddof=1) + same.var(ddof=1))
     return _near(answer, float(apart / (peak - same).std(ddof=1)), rtol=0.02)
 
