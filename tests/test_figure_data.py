@@ -25,7 +25,7 @@ def test_lines_bars_and_images_by_hand():
     axes.imshow([[1.0, 2.0], [np.nan, 4.0]], origin="lower", extent=(10, 12, 20, 22))
     found = drawn_values(figure)
     assert set(found.panel) == {"c"}
-    assert set(found.axes) == {"response against distance"}
+    assert set(found.labels) == {"response against distance"}
     line = found[found.kind == "line"]
     assert line[["series", "x", "y"]].values.tolist() == [["curve", 1, 3], ["curve", 2, 4]]
     assert found[found.kind == "bar"][["x", "y"]].values.tolist() == [[5, 6]]

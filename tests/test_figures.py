@@ -1,5 +1,6 @@
 """One test a panel: what is drawn is what was measured, recomputed here with plain numpy."""
 
+import warnings
 from pathlib import Path
 
 import matplotlib as mpl
@@ -67,11 +68,17 @@ def image(axes):
 
 
 def normalised(dataset, metric):
-    rows = response(dataset, metric, epsilon=0.05, delta_j=slice(T0 - 5, T0 + 5)).values
+    """Rows of a layer map; nan where the response is shorter than twice the floor."""
+    near = slice(T0 - 5, T0 + 5)
+    rows = response(dataset, metric, epsilon=0.05, delta_j=near).values.astype(float)
+    floor = dataset.floor.sel(metric="delta").transpose("position", "delta_j").values
+    floor = np.maximum(floor, np.median(floor, 1, keepdims=True))[:, near.start : near.stop + 1]
+    rows[response(dataset, "delta", epsilon=0.05, delta_j=near).values <= 2 * floor] = np.nan
     if metric == "theta_source":
         return rows
-    with np.errstate(invalid="ignore"):
-        return rows / rows.max(1, keepdims=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice")
+        return rows / np.nanmax(rows, 1, keepdims=True)
 
 
 def mean_markers(axes):
@@ -147,7 +154,10 @@ def test_fig3_along_the_layers(drawn, dataset, letter, metric):
 @pytest.mark.parametrize(("letter", "metric"), zip("def", METRICS, strict=True))
 def test_fig3_increments(drawn, dataset, letter, metric):
     axes = panel(drawn[3], letter)
-    steps = np.diff(response(dataset, metric, epsilon=0.05, delta_j=T0 - 1).values.astype(float))
+    along = response(dataset, metric, epsilon=0.05, delta_j=T0 - 1).values.astype(float)
+    if metric not in POWER:
+        along[:3] = 0  # before the second attention sublayer
+    steps = np.diff(along)
     if metric in POWER:
         steps /= steps.sum()
     bars = axes.patches
@@ -167,8 +177,11 @@ def test_fig3_increments(drawn, dataset, letter, metric):
 def test_fig4_layer_maps(drawn, dataset, letter, metric):
     found = image(panel(drawn[4], letter))
     np.testing.assert_allclose(found, normalised(dataset, metric), rtol=1e-5)
+    clear = np.isfinite(found).any(1)
+    assert clear[5:].all()
+    assert not clear[0]  # nothing has responded
     if metric in POWER:
-        np.testing.assert_array_equal(np.nanmax(found[1:], axis=1), 1)
+        np.testing.assert_array_equal(np.nanmax(found[clear], axis=1), 1)
 
 
 @pytest.mark.parametrize(("letter", "metric"), zip("def", METRICS, strict=True))
@@ -224,9 +237,9 @@ def test_style_does_not_leak(dataset):
     assert dict(mpl.rcParams) == before
 
 
-def test_save_writes_png_and_svg(dataset, tmp_path):
+def test_save_writes_pictures_and_numbers(dataset, tmp_path):
     paths = figures.save(figures.fig4(dataset), tmp_path / "new", "fig4")
-    assert [path.name for path in paths] == ["fig4.png", "fig4.svg"]
+    assert [path.name for path in paths] == ["fig4.png", "fig4.svg", "fig4.pdf", "fig4.csv"]
     assert all(path.stat().st_size > 10_000 for path in paths)
 
 

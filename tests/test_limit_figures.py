@@ -191,10 +191,12 @@ def test_same_token_position_is_the_clearest():
     assert found == 1 + factor.argmax()
 
 
-def test_a_model_without_the_same_token_peak_is_named():
+def test_without_a_same_token_peak_only_the_last_position_is_drawn():
     made = results(onset=-20)
-    with pytest.raises(ValueError, match=r"\Aposition: [^\n]*never stands[^\n]*\Z"):
-        response.same_token_position(made, EPSILON0)
+    assert response.same_token_position(made, EPSILON0) is None
+    (axes,) = figures.peak_shift({"made up": made}).axes
+    drawn = [line.get_label() for line in axes.lines if line.get_label().startswith(r"$\ell")]
+    assert drawn == [rf"$\ell = {POSITIONS - 1}$ (last)"]
 
 
 COMPARISON = {

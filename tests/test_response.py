@@ -136,26 +136,46 @@ def test_at_epsilon():
 def test_increments_of_a_known_staircase():
     values = np.array([1.0, 2.0, 4.0, 4.5, 9.0])[None, None, :, None]
     dataset = synthetic(values)
-    steps = response.increments(dataset.response, normalise=False)
+    steps = response.increments(dataset.response, "delta", normalise=False)
     assert steps.position.values.tolist() == [1, 2, 3, 4]
     assert steps.sublayer.values.tolist() == ["attention", "mlp", "attention", "mlp"]
     np.testing.assert_allclose(steps.isel(metric=0, epsilon=0, delta_j=0), [1, 2, 0.5, 4.5])
-    normalised = response.increments(dataset.response, normalise=True)
+    normalised = response.increments(dataset.response, "phi")
     np.testing.assert_allclose(
         normalised.isel(metric=0, epsilon=0, delta_j=0) * 8, [1, 2, 0.5, 4.5]
     )
 
 
+@pytest.mark.parametrize("normalise", [True, False])
+def test_increments_of_a_cosine_begin_where_another_token_can_respond(normalise):
+    values = np.array([0.0, -0.4, -0.2, 0.1, 0.3])[None, None, :, None]
+    dataset = synthetic(values)
+    steps = response.increments(dataset.response, "theta_source", normalise)
+    np.testing.assert_allclose(
+        steps.isel(metric=0, epsilon=0, delta_j=0), [0, 0, 0.1, 0.2], atol=1e-15
+    )
+
+
+def test_increments_of_a_cosine_in_parallel_blocks():
+    """The second block is the first that can pass anything on."""
+    array = xr.DataArray(
+        [0.0, 0.5, 0.2, 0.3],
+        coords={"position": range(4), "sublayer": ("position", ["input", *3 * ["block"]])},
+        dims="position",
+    )
+    np.testing.assert_allclose(response.increments(array, "theta_state"), [0, 0.2, 0.1])
+
+
 def test_increments_normalise_to_one_and_totals_sum_to_the_total():
     dataset = power_laws()
-    steps = response.increments(dataset.response, normalise=True)
+    steps = response.increments(dataset.response, "delta")
     np.testing.assert_allclose(steps.sum("position"), 1)
     totals = response.sublayer_totals(steps)
     assert totals.sublayer.values.tolist() == ["attention", "mlp"]
     np.testing.assert_allclose(totals.sum("sublayer"), 1)
     expected = steps.sel(position=[1, 3]).sum("position")
     np.testing.assert_allclose(totals.sel(sublayer="attention").transpose(*expected.dims), expected)
-    plain_steps = response.increments(dataset.response, normalise=False)
+    plain_steps = response.increments(dataset.response, "delta", normalise=False)
     ends = dataset.response.isel(position=-1) - dataset.response.isel(position=0)
     found = response.sublayer_totals(plain_steps).sum("sublayer").transpose(*ends.dims)
     np.testing.assert_allclose(found, ends)

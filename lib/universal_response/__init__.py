@@ -17,6 +17,7 @@ from universal_response.measurement import (
     results_for,
     results_for_text,
     save_results,
+    settings_of,
     verify,
 )
 from universal_response.models import (
@@ -63,6 +64,7 @@ __all__ = [
     "results_for",
     "results_for_text",
     "save_results",
+    "settings_of",
     "tokens_of_text",
     "verify",
 ]

@@ -73,13 +73,12 @@ def evaluate_claims(
 
 
 def table(findings: Mapping[str, list[Finding]]) -> pd.DataFrame:
-    """One row a claim: statement, source, quantity, and value and verdict for each model."""
+    """One row a claim: statement, source, value and verdict for each model, and the quantity."""
     rows = []
     for number, claim in enumerate(CLAIMS):
-        row = {"statement": claim.statement, "source": claim.source, "tested by": claim.quantity}
-        for model, found in findings.items():
-            row[model] = _text(found[number])
-        rows.append(row)
+        row = {"statement": claim.statement, "source": claim.source}
+        row |= {model: _text(found[number]) for model, found in findings.items()}
+        rows.append(row | {"tested by": claim.quantity})
     return pd.DataFrame(rows, index=range(1, len(rows) + 1))
 
 
@@ -105,25 +104,25 @@ def in_brief(
         f"{onset.position} of {response.last(dataset)}"
         for onset, dataset in zip(onsets, datasets.values(), strict=True)
     ]
+    verdicts = [[one.verdict for one in found] for found in findings.values()]
     counts = [
-        f"{sum(one.verdict == HOLDS for one in found)} hold, "
-        f"{sum(one.verdict == FAILS for one in found)} do not, "
-        f"{sum(one.verdict == UNDECIDED for one in found)} stay undecided"
-        for found in findings.values()
+        f"{found.count(HOLDS)} of {sum(found.count(one) for one in (HOLDS, FAILS, UNDECIDED))} "
+        f"hold, {found.count(FAILS)} do not, {found.count(UNDECIDED)} stay undecided"
+        for found in verdicts
     ]
     return [
-        f"When one token of a repeated random sequence is weakened by {epsilon0:.0%}, the last "
-        "residual vectors respond most strongly one token *before* the repeat, by a factor of "
-        f"{values(PEAK)} over the next largest response nearby.",
+        f"When one token of a repeated random sequence is weakened by {epsilon0:.0%}, of the last "
+        "residual vectors near its repeat the one just *before* it responds most, by a factor of "
+        f"{values(PEAK)} over the next largest within five tokens.",
         "Early in the network the peak stands at the same token instead; it has moved for good at "
         f"position $\\ell$ = {_each(moved, datasets)}.",
-        "The length of a weak response is proportional to the strength: it keeps within 5 % of its "
+        "The length of a weak response is proportional to the strength: it keeps within 5% of its "
         f"exact linear limit up to $\\varepsilon$ = {values(LINEAR_REGIME)}.",
         "Of what builds up at that distance, attention sublayers add a part of "
         f"{values(ATTENTION_PART)} and MLP sublayers the rest.",
         f"How sure: {sizes['sequence']} sequences of {sizes['token']} tokens (seed "
         f"{attrs['seed']}, {attrs['dtype']}), standard errors over "
-        f"sequences; of {len(CLAIMS)} statements that this book tests, {_each(counts, datasets)}.",
+        f"sequences. Of the statements tested against a bound, {_each(counts, datasets)}.",
     ]
 
 
@@ -244,7 +243,7 @@ def _theta_constant(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
 
 def _steps(dataset: xr.Dataset, means: xr.Dataset, metric: str) -> xr.DataArray:
     peak = response.at_epsilon(means.peak_response.sel(metric=metric), _epsilon0(dataset))
-    return response.increments(peak, normalise=response.POWER[metric] > 0)
+    return response.increments(peak, metric)
 
 
 def _attention(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
@@ -322,7 +321,7 @@ def _is_small(found: Estimate) -> bool:
 PEAK = Claim(
     "At the end of the model the response peaks one token before the repeat.",
     "Fig. 2b",
-    "C_delta at T0 - 1 over the next largest in the window, epsilon0",
+    "C_Δ at T₀ - 1 over the next largest in the window, ε₀",
     _prominence("delta"),
     lambda found: found.value > 1,
 )
@@ -330,7 +329,7 @@ PEAK = Claim(
 ATTENTION_PART = Claim(
     "Attention and MLP sublayers add known parts of the length.",
     "Fig. 3d",
-    "sum of the increments of C_delta over attention (MLP: 1 minus it)",
+    "sum of the increments of C_Δ over attention (MLP: 1 minus it)",
     _attention("delta"),
     None,
 )
@@ -338,7 +337,7 @@ ATTENTION_PART = Claim(
 LINEAR_REGIME = Claim(
     "The linear regime of the length ends where it is 5 % off.",
     "beyond the paper",
-    "largest epsilon with |C_delta / (epsilon linear) - 1| < 5 %, mean over dj",
+    "largest ε with |C_Δ / (ε linear) - 1| < 5 %, mean over Δj",
     _largest("delta"),
     None,
 )
@@ -348,71 +347,71 @@ CLAIMS = (
     Claim(
         "The angle shows the same peak.",
         "Fig. 2e",
-        "C_phi at T0 - 1 over the next largest in the window, epsilon0",
+        "C_φ at T₀ - 1 over the next largest in the window, ε₀",
         _prominence("phi"),
         lambda found: found.value > 1,
     ),
     Claim(
         "Rescaled, the length curves of all weak strengths are one curve.",
         "Fig. 2b",
-        "C_delta / chi: relative distance from their common curve, rms over dj and epsilon < 0.1",
+        "C_Δ / χ: relative distance from their common curve, rms over Δj and ε < 0.1",
         _collapse("delta"),
         _is_small,
     ),
     Claim(
         "Rescaled, the angle curves of all weak strengths are one curve.",
         "Fig. 2e",
-        "C_phi / chi: the same distance",
+        "C_φ / χ: the same distance",
         _collapse("phi"),
         _is_small,
     ),
     Claim(
-        "The length grows in proportion to epsilon.",
+        "The length grows in proportion to ε.",
         "Fig. 2c",
-        "chi_delta over epsilon / epsilon0: largest distance from 1, epsilon < 0.1",
+        "χ_Δ over ε / ε₀: largest distance from 1, ε < 0.1",
         _theory("delta"),
         _is_small,
     ),
     Claim(
-        "The angle metric grows as epsilon squared.",
+        "The angle metric grows as ε squared.",
         "Fig. 2f",
-        "chi_phi over (epsilon / epsilon0)^2: largest distance from 1, epsilon < 0.1",
+        "χ_φ over (ε / ε₀)^2: largest distance from 1, ε < 0.1",
         _theory("phi"),
         _is_small,
     ),
     Claim(
-        "For epsilon < 0.1 the ratios of lengths do not depend on dj.",
+        "For ε < 0.1 the ratios of lengths do not depend on Δj.",
         "Fig. 2c",
-        "C_delta(epsilon) / C_delta(epsilon0): relative spread over dj, at the worst epsilon",
+        "C_Δ(ε) / C_Δ(ε₀): relative spread over Δj, at the worst ε",
         _spread("delta"),
         _is_small,
     ),
     Claim(
-        "For epsilon < 0.1 the ratios of angle metrics do not depend on dj.",
+        "For ε < 0.1 the ratios of angle metrics do not depend on Δj.",
         "Fig. 2f",
-        "C_phi(epsilon) / C_phi(epsilon0): the same spread",
+        "C_φ(ε) / C_φ(ε₀): the same spread",
         _spread("phi"),
         _is_small,
     ),
     Claim(
-        "One chi serves all layers, for the length.",
+        "One χ serves all layers, for the length.",
         "Fig. 3a",
-        "chi_delta at each l (dj = T0 - 1) over that of l = 2L: distance from 1, rms over l and "
-        "epsilon < 0.1, where above noise",
+        "χ_Δ at each ℓ (Δj = T₀ - 1) over that of ℓ = 2L: distance from 1, rms over ℓ and "
+        "ε < 0.1, where above noise",
         _layers("delta"),
         _is_small,
     ),
     Claim(
-        "One chi serves all layers, for the angle.",
+        "One χ serves all layers, for the angle.",
         "Fig. 3b",
-        "the same for chi_phi",
+        "the same for χ_φ",
         _layers("phi"),
         _is_small,
     ),
     Claim(
         "The direction of the response needs no rescaling.",
         "Fig. 3c",
-        "C_theta(epsilon) - C_theta(epsilon0) at dj = T0 - 1: rms over l and epsilon < 0.1",
+        "C_ϑ(ε) - C_ϑ(ε₀) at Δj = T₀ - 1: rms over ℓ and ε < 0.1",
         _theta_constant,
         _is_small,
     ),
@@ -420,26 +419,26 @@ CLAIMS = (
     Claim(
         "Attention and MLP sublayers add known parts of the angle metric.",
         "Fig. 3e",
-        "sum of the increments of C_phi over attention (MLP: 1 minus it)",
+        "sum of the increments of C_φ over attention (MLP: 1 minus it)",
         _attention("phi"),
         None,
     ),
     Claim(
         "Attention and MLP sublayers add known parts of the direction.",
         "Fig. 3f",
-        "sum of the increments of C_theta over attention (not normalised)",
+        "sum of the increments of C_ϑ over attention (not normalised)",
         _attention("theta_source"),
         None,
     ),
     Claim(
-        "Early layers respond most at the same token, T0.",
+        "Early layers respond most at the same token, T₀.",
         "Fig. 4",
-        "share of positions between 5 and 25 % of the depth whose peak is at T0",
+        "share of positions between 5 and 25 % of the depth whose peak is at T₀",
         _early_at_t0,
         lambda found: found.value > 0.5,
     ),
     Claim(
-        "From intermediate layers on the peak is at T0 - 1 (l > 30 of 52 in Gemma-2-2B).",
+        "From intermediate layers on the peak is at T₀ - 1 (ℓ > 30 of 52 in Gemma-2-2B).",
         "abstract, Fig. 4",
         "onset position over 2L (1 if there is none); between 0.25 and 0.75 counts as intermediate",
         _onset,
@@ -448,7 +447,7 @@ CLAIMS = (
     Claim(
         "The shift is gradual.",
         "abstract",
-        "sublayers on which C(T0 - 1) / (C(T0 - 1) + C(T0)) is 10 to 90 % of the way; more than "
+        "sublayers on which C(T₀ - 1) / (C(T₀ - 1) + C(T₀)) is 10 to 90 % of the way; more than "
         "one block is gradual",
         _gradual,
         lambda found: found.value > 2,
@@ -456,15 +455,15 @@ CLAIMS = (
     Claim(
         "The rise of the peak belongs to intermediate layers.",
         "abstract",
-        "share of all positive increments of C_delta within the middle half of the depth; more "
+        "share of all positive increments of C_Δ within the middle half of the depth; more "
         "than half is enough",
         _middle_rise,
         lambda found: found.value > 0.5,
     ),
     Claim(
-        "Models share chi = epsilon / epsilon0 over two orders of magnitude.",
+        "Models share χ = ε / ε₀ over two orders of magnitude.",
         "Fig. 5a-c",
-        "|delta(epsilon)|, its largest value from 0.0003 to epsilon0 = 0.03",
+        "|δ(ε)|, its largest value from 0.0003 to ε₀ = 0.03",
         _universal,
         _is_small,
     ),
@@ -478,8 +477,7 @@ CLAIMS = (
     Claim(
         "Weak responses have reached their exact linear limit.",
         "beyond the paper",
-        "C_delta / (epsilon linear) at epsilon = 0.003: distance of its mean over dj from 1; bound "
-        "1 %",
+        "C_Δ / (ε linear) at ε = 0.003: distance of its mean over Δj from 1; bound 1 %",
         _limit("delta"),
         lambda found: found.value < 0.01,
     ),
@@ -487,7 +485,7 @@ CLAIMS = (
     Claim(
         "The quadratic regime of the angle ends where it is 5 % off.",
         "beyond the paper",
-        "largest epsilon with |C_phi / (epsilon^2 linear) - 1| < 5 %, mean over dj",
+        "largest ε with |C_φ / (ε^2 linear) - 1| < 5 %, mean over Δj",
         _largest("phi"),
         None,
     ),

@@ -15,8 +15,8 @@ def drawn_values(figure: Figure) -> pd.DataFrame:
     """Every number drawn in data coordinates, one a row.
 
     Returns:
-        A table with the columns `panel` (its letter, with a number where it is an inset), `axes`
-        (their labels, y against x), `kind` (`line`, also for single points; `bar`; `image`; `band`,
+        A table with the columns `panel` (its letter, with a number where it is an inset), `labels`
+        (of the axes, y against x), `kind` (`line`, also for single points; `bar`; `image`; `band`,
         the outline of an error band or of the region under the noise floor), `series` (label of the
         curve, empty where it has none), `x`, `y`, and `value` (of an image; else nan).
     """
@@ -27,7 +27,7 @@ def drawn_values(figure: Figure) -> pd.DataFrame:
         for number, inset in enumerate(axes.child_axes):
             panels[inset] = f"{letter} inset {number + 1}".strip()
     rows = [row for axes, panel in panels.items() for row in _rows(axes, panel)]
-    columns = ["panel", "axes", "kind", "series", "x", "y", "value"]
+    columns = ["panel", "labels", "kind", "series", "x", "y", "value"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -151,10 +151,10 @@ def fig3(dataset: xr.Dataset, metrics: Sequence[str] = ("delta", "phi", THETA)) 
 def fig4(dataset: xr.Dataset, metrics: Sequence[str] = ("delta", "phi", THETA)) -> Figure:
     """Fig. 4 (a-f): the response against dj and position l, and along l for single dj."""
     epsilon0 = float(dataset.attrs["epsilon0"])
-    onset = response.induction_onset(dataset, epsilon0)
     with style():
         figure, grid = plt.subplots(2, 3, figsize=(8.8, 5.9), layout="constrained")
         for column, metric in enumerate(metrics):
+            onset = response.induction_onset(dataset, epsilon0, metric)
             image = layer_map_panel(grid[0, column], dataset, metric, epsilon0)
             label = f"${_bar(metric)}$" + ("" if _is_cosine(metric) else " / row maximum")
             extend = "both" if _is_cosine(metric) else "neither"
@@ -165,7 +165,9 @@ def fig4(dataset: xr.Dataset, metrics: Sequence[str] = ("delta", "phi", THETA)) 
                     onset.position - 0.5, color="white", linewidth=1, linestyle=":"
                 )
                 grid[1, column].axvline(onset.position, color=GREY, linewidth=1, linestyle=":")
-        grid[1, 0].legend(loc="lower right", title=r"$\Delta j$")
+        grid[1, 0].legend(
+            loc="lower right", title=r"$\Delta j$", frameon=True, edgecolor="none", framealpha=1
+        )
         _tag_all(grid)
     return figure
 
@@ -193,7 +195,7 @@ def fig5(datasets: Mapping[str, xr.Dataset | None], epsilon0: float = 0.03) -> F
             ratio_panel(top, dataset, "delta", epsilon0)
             low, high = top.get_ylim()
             top.set_ylim(low, low * (high / low) ** 1.45)  # room for the inset
-            top.axvline(epsilon0, color=GREY, linewidth=0.8)
+            top.axvline(epsilon0, ymax=0.64, color=GREY, linewidth=0.8)  # up to the inset
             deviation_inset(top, dataset, "delta", epsilon0)
             image = layer_map_panel(bottom, dataset, "delta", float(dataset.attrs["epsilon0"]))
             figure.colorbar(image, ax=bottom, shrink=0.85, label=f"${_bar('delta')}$ / row maximum")
@@ -208,7 +210,7 @@ def peak_shift(datasets: Mapping[str, xr.Dataset]) -> Figure:
     divided by its maximum in the window. Bands: one standard error.
 
     Args:
-        datasets: results by title; each needs a position whose peak stands at T0.
+        datasets: results by title. Where no position has its peak at T0 only l = 2L is drawn.
     """
     with style():
         figure, grid = plt.subplots(
@@ -232,6 +234,8 @@ def _peak_shift_panel(axes: Axes, dataset: xr.Dataset) -> None:
         (same, CATEGORIES[0], "early"),
         (response.last(dataset), ACCENT, "last"),
     ):
+        if position is None:
+            continue
         curve, error = curves.sel(position=position), errors.sel(position=position)
         label = rf"$\ell = {position}$ ({words})"
         _band(axes, curve / curve.max(), error / curve.max(), "delta_j", colour, label)
@@ -494,8 +498,8 @@ def collapse_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
         inset.plot(
             dataset.delta_j, curves.sel(one), color=colour, linewidth=0.6, label=_named(epsilon)
         )
-    for each in (axes, inset):
-        each.axvline(t0 - 1, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
+    for each, top in ((axes, 0.6), (inset, 1)):  # up to the inset
+        each.axvline(t0 - 1, ymax=top, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
     # Room above the curves for the inset.
     low, high = np.nanpercentile((curves / chi).values, (0.5, 100))
     axes.set_ylim(low * 0.8, high * (high / low) ** 1.1)
@@ -551,7 +555,7 @@ def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -
     power = {1: "", 2: "^2"}[response.POWER[metric]]
     inside = r"\varepsilon/\varepsilon_0" if not power else r"(\varepsilon/\varepsilon_0)"
     axes.text(
-        0.96, 0.05, rf"-- ${inside}{power}$", transform=axes.transAxes, ha="right", color=GREY
+        0.96, 0.2, rf"-- ${inside}{power}$", transform=axes.transAxes, ha="right", color="0.3"
     )
 
 
@@ -619,10 +623,9 @@ def increments_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     """Increments at dj = T0 - 1 by sublayer (Fig. 3d-f); inset: their sums over sublayers."""
     epsilon0, t0 = float(dataset.attrs["epsilon0"]), int(dataset.attrs["t0"])
     at = {"metric": metric, "delta_j": t0 - 1}
-    normalise = response.POWER[metric] > 0
     curve = response.at_epsilon(dataset.response.sel(at), epsilon0)
-    steps = response.increments(curve, normalise)
-    total = float(curve[-1] - curve[0]) if normalise else 1.0
+    steps = response.increments(curve, metric)
+    total = 1.0 if _is_cosine(metric) else float(curve[-1] - curve[0])
     error = response.increments_error(dataset, metric, epsilon0) / total
     colours = [SUBLAYERS[str(sublayer)][0] for sublayer in steps.sublayer.values]
     axes.bar(steps.position, steps, color=colours, width=0.9)
@@ -639,20 +642,28 @@ def increments_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.55 * (high - low))
     axes.set_xlabel(r"position $\ell$")
-    axes.set_ylabel(rf"$\Delta {_c(metric)}^{{(\ell)}}$" + (" (sum 1)" if normalise else ""))
+    axes.set_ylabel(
+        rf"$\Delta {_c(metric)}^{{(\ell)}}$" + ("" if _is_cosine(metric) else " (sum 1)")
+    )
 
 
 def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float) -> AxesImage:
     """Response against dj and l within T0 - 5 .. T0 + 5 (Fig. 4a-c, 5d-f).
 
-    delta and phi: every row (fixed l) is divided by its maximum within the window.
+    delta and phi: every row (fixed l) is divided by its maximum within the window. Grey: cells
+    whose response is shorter than twice the noise floor.
     """
     t0 = int(dataset.attrs["t0"])
-    inside = dataset.response.sel(metric=metric, delta_j=response.window(int(dataset.attrs["t0"])))
+    near = {"delta_j": response.window(t0)}
+    inside = dataset.response.sel(metric=metric, **near)
     image = response.at_epsilon(inside, epsilon).transpose("position", "delta_j")
+    if "floor" in dataset:
+        length = response.at_epsilon(dataset.response, epsilon).sel(metric="delta", **near)
+        level = response.at_epsilon(response.noise(dataset), epsilon).sel(metric="delta", **near)
+        image = image.where(length > 2 * level)
     if _is_cosine(metric):
         # The cosines of the first sublayers, where hardly anything responds, would set the scale.
-        reach = float(np.quantile(np.abs(image), 0.97))
+        reach = float(np.nanquantile(np.abs(image), 0.97))
         norm = Normalize(-reach, reach)
     else:
         # At l = 0 only the perturbed token responds: there is no maximum to divide by.
@@ -661,7 +672,8 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
         norm = Normalize(0, 1)
     edge = image.delta_j.values
     drawn = axes.imshow(
-        image, norm=norm, cmap=colormap(metric), aspect="auto", origin="lower",
+        image, norm=norm, cmap=colormap(metric).with_extremes(bad=UNDER_FLOOR["color"]),
+        aspect="auto", origin="lower",
         extent=(edge[0] - 0.5, edge[-1] + 0.5, -0.5, len(image) - 0.5),
     )  # fmt: skip
     axes.set_xticks([t0 - 5, t0 - 1, t0 + 5] if t0 > 5 else [t0 - 1, t0])
@@ -683,6 +695,13 @@ def distances_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
         _band(axes, curve[first:], error[first:], "position", colour, label)
     if not _is_cosine(metric):
         _log_scale(axes)
+    if "floor" in dataset:
+        at = {"metric": metric, "delta_j": [t0 - 2, t0 - 1, t0, t0 + 1]}
+        level = response.at_epsilon(response.noise(dataset).sel(at), epsilon).max("delta_j")
+        if _is_cosine(metric):
+            axes.fill_between(level.position, -level, level, **UNDER_FLOOR)
+        else:
+            _under_floor(axes, "position", level[1:])
     axes.set_xlabel(r"position $\ell$")
     axes.set_ylabel(f"${_bar(metric)}$")
 

@@ -10,24 +10,26 @@ from universal_response.measurement import DEFAULT_EPSILONS, Settings, settings_
 
 
 def how_made(dataset: xr.Dataset) -> str:
-    """Two lines: when, where and for how long it was measured; the command that does it again."""
+    """Three lines: when, and for how long; on what; the command that measures it again."""
     attrs = dataset.attrs
     return (
-        f"{attrs['model']}: measured {attrs['created'][:10]} in {minutes(attrs['wall_time_s'])} on "
-        f"{attrs['device']}, {attrs['dtype']}, commit {attrs['git_commit'][:7]}\n"
-        f"again: {command(dataset)}"
+        f"{attrs['model']}: measured {attrs['created'][:10]} in {minutes(attrs['wall_time_s'])}, "
+        f"commit {attrs['git_commit'][:7]}\n"
+        f"  on {attrs['device']}, {attrs['dtype']}\n"
+        f"  again: {command(dataset)}"
     )
 
 
 def command(dataset: xr.Dataset) -> str:
     """The `make figures` that measures a Dataset again; parameters at their defaults are left out.
 
-    For given tokens, which no command line holds, the Python call.
+    The Python call for given tokens, which no command line holds, and where the linear limit or the
+    floor was left out.
     """
     settings, default = settings_of(dataset), Settings()
     model = dataset.attrs["model"]
-    if settings.tokens is not None:
-        return f'universal_response.measure("{model}", settings_of(dataset))'
+    if settings.tokens is not None or not (settings.linear and settings.noise_floor):
+        return f'ur.measure("{model}", ur.settings_of(dataset))'
     parts = {
         "T0": (settings.t0, default.t0),
         "BATCH": (settings.batch, default.batch),

@@ -200,13 +200,22 @@ def estimate(resampled: xr.DataArray) -> Estimate:
     return Estimate(float(resampled.isel(resample=0)), float(draws.std(ddof=1)))
 
 
-def increments(response: xr.DataArray, normalise: bool) -> xr.DataArray:
+def increments(response: xr.DataArray, metric: str, normalise: bool = True) -> xr.DataArray:
     """C(l) - C(l-1) for l = 1 .. 2L (Fig. 3d-f).
 
+    A cosine shows the faintest response in full, also one that is rounding. Until the second
+    attention sublayer has written no other token can respond but through the constant of the norm
+    (method page, "Why the first layer hardly notices"): up to there a cosine counts as zero.
+
     Args:
-        response: any array with a `position` dimension.
-        normalise: divide by the sum over l, as the caption has it for delta and phi.
+        response: of one metric, with a `position` dimension and its coordinate `sublayer`.
+        metric: its name, a key of `POWER`.
+        normalise: divide by the sum over l, as the caption has it for delta and phi; a cosine is
+            never divided.
     """
+    if POWER[metric] == 0:
+        attends = response.sublayer.isin(["attention", "block"])
+        return response.where(attends.cumsum("position") >= 2, 0.0).diff("position", label="upper")
     steps = response.diff("position", label="upper")
     return steps / steps.sum("position") if normalise else steps
 
@@ -220,7 +229,7 @@ def increments_error(dataset: xr.Dataset, metric: str, epsilon: float) -> xr.Dat
         DataArray (position,) for l = 1 .. 2L; nan for a single sequence.
     """
     of_sequences = at_epsilon(dataset.peak_response.sel(metric=metric), epsilon)
-    steps = increments(of_sequences, normalise=False)
+    steps = increments(of_sequences, metric, normalise=False)
     n = steps.sizes["sequence"]
     spread = steps.std("sequence", ddof=1) if n > 1 else steps.isel(sequence=0) * np.nan
     return spread / np.sqrt(n)
@@ -271,14 +280,11 @@ def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") 
     )
 
 
-def same_token_position(dataset: xr.Dataset, epsilon: float, metric: str = "delta") -> int:
+def same_token_position(dataset: xr.Dataset, epsilon: float, metric: str = "delta") -> int | None:
     """Position l >= 1 where the response at dj = T0 exceeds that at T0 - 1 by the largest factor.
 
     Only positions count at which the peak within dj = T0-5 .. T0+5 stands at T0, and whose response
-    there is above five times its noise, where that was measured.
-
-    Raises:
-        ValueError: there is none.
+    there is above five times its noise, where that was measured; None if there is none.
     """
     t0 = int(dataset.attrs["t0"])
     at = {"metric": metric, "delta_j": window(t0)}
@@ -290,11 +296,7 @@ def same_token_position(dataset: xr.Dataset, epsilon: float, metric: str = "delt
     factor = (response.sel(delta_j=t0) / response.sel(delta_j=t0 - 1)).where(
         clear & (response.idxmax("delta_j") == t0)
     )
-    if factor.isnull().all():
-        raise ValueError(
-            f"position: the peak of {metric} never stands at dj = T0 = {t0}; choose another model"
-        )
-    return int(factor.idxmax("position"))
+    return None if factor.isnull().all() else int(factor.idxmax("position"))
 
 
 def onset_position(response: xr.DataArray, t0: int) -> xr.DataArray:
