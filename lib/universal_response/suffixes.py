@@ -187,13 +187,13 @@ def attend(
             k = join(keys[:, :, : segment.source], k)
             v = join(values[:, :, : segment.source], v)
         # Queries that share a key are further rows of one matrix product.
-        q = q.unflatten(1, (n_heads, -1)).flatten(2, 3)
-        scores = q @ k.transpose(-2, -1) * scaling
+        q = q.unflatten(1, (n_heads, -1)).flatten(2, 3) * scaling
+        scores = q @ k.transpose(-2, -1)
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
         scores = scores.unflatten(2, (-1, length))
         hidden = suffixes.mask(segment.source, sliding_window, query.device)
-        scores = scores.masked_fill(hidden, -torch.inf)
+        scores = scores.masked_fill_(hidden, -torch.inf)
         accurate = torch.promote_types(scores.dtype, torch.float32)
         weights = torch.softmax(scores, dim=-1, dtype=accurate).to(value.dtype)
         mixed = weights.flatten(2, 3) @ v
