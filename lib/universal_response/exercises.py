@@ -574,8 +574,9 @@ EXERCISES: dict[str, Exercise] = {
         ),
         Exercise(
             "stable-angle", "An angle that survives", 3, "medium", 15, _stable_angle,
-            "Never subtract two numbers that are almost equal, in no number type. Split the "
-            "difference of the vectors into a part along x and a part across.",
+            "A difference can be no more exact than what is subtracted: the cosine is already "
+            "rounded, the components of the two vectors are not. How do the vectors differ, and "
+            "which part of that turns them?",
         ),
         Exercise(
             "parallel-response", "When the turn is missing", 3, "hard", 10, _parallel_response,
@@ -595,8 +596,8 @@ EXERCISES: dict[str, Exercise] = {
         Exercise(
             "own-metric", "A metric of your own", 3, "hard", 20, _own_metric,
             "The metric has to be a tensor shaped like response_response, zero left of the source, "
-            "and not one of the library's. If it is, look at its power again: which is the lowest "
-            "order of D in it?",
+            "and none of the library's up to a factor. If all of that holds, look at the power "
+            "again: which is the lowest order of D in it?",
         ),
     )
 }  # fmt: skip
@@ -631,7 +632,7 @@ SESSIONS: dict[int, Session] = {
             ),
         ),
         Session(
-            3, "The linear limit, rounding, and a measurement of your own",
+            3, "Limits and measuring",
             (
                 (5, "Rounding, and why zero is no floor"),
                 "last-bit", "stable-angle",
