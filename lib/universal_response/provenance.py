@@ -10,7 +10,11 @@ from universal_response.measurement import DEFAULT_EPSILONS, Settings, settings_
 
 
 def how_made(dataset: xr.Dataset) -> str:
-    """Three lines: when, and for how long; on what; the command that measures it again."""
+    """Three lines: when, and for how long; on what; the command that measures it again.
+
+    Args:
+        dataset: results of one model.
+    """
     attrs = dataset.attrs
     return (
         f"{attrs['model']}: measured {attrs['created'][:10]} in {minutes(attrs['wall_time_s'])}, "
