@@ -73,7 +73,15 @@ def evaluate_claims(
 
 
 def table(findings: Mapping[str, list[Finding]]) -> pd.DataFrame:
-    """One row a claim: statement, source, quantity, and value and verdict for each model."""
+    """One row a claim: statement, source, quantity, and value and verdict for each model.
+
+    Args:
+        findings: of `evaluate_claims`, by title of the model.
+
+    Returns:
+        Table with the columns `statement`, `source`, `tested by` and one for each title; rows are
+        counted from 1.
+    """
     rows = []
     for number, claim in enumerate(CLAIMS):
         row = {"statement": claim.statement, "source": claim.source, "tested by": claim.quantity}

@@ -270,7 +270,13 @@ def linear_limit(datasets: Mapping[str, xr.Dataset], epsilon0: float = 0.03) -> 
 
 
 def approach_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
-    """C / epsilon^power at l = 2L for every strength, and the exact limit as a black line."""
+    """C / epsilon^power at l = 2L for every strength, and the exact limit as a black line.
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model, with its linear limit.
+        metric: `delta` or `phi`.
+    """
     t0 = int(dataset.attrs["t0"])
     at = {"metric": metric, "position": response.last(dataset)}
     power = response.POWER[metric]
@@ -293,6 +299,11 @@ def orders_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
 
     The terms are b epsilon and c epsilon^2 of `response.higher_orders`, each as its root mean
     square over dj. Grey: what rounding alone would show.
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model, with its linear limit.
+        metric: `delta` or `phi`.
     """
     at = {"metric": metric, "position": response.last(dataset)}
     linear = response.measured_linear(dataset).sel(at)
@@ -323,7 +334,14 @@ def orders_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
 
 
 def explained_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -> None:
-    """delta(epsilon) of Fig. 5 and its prediction from the limit and two higher orders."""
+    """delta(epsilon) of Fig. 5 and its prediction from the limit and two higher orders.
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model, with its linear limit.
+        metric: `delta` or `phi`.
+        epsilon0: reference strength, one of those measured.
+    """
     at = {"metric": metric, "position": response.last(dataset)}
     deviation = response.relative_deviation(dataset, metric, epsilon0)["mean"]
     linear = response.measured_linear(dataset).sel(at)
@@ -454,7 +472,16 @@ def growth(found: Mapping[str, Any]) -> Figure:
 
 
 def matrix_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> AxesImage:
-    """Response matrix C(i, j) at l = 2L and epsilon0 (Fig. 2a, 2d)."""
+    """Response matrix C(i, j) at l = 2L and epsilon0 (Fig. 2a, 2d).
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model.
+        metric: name of the metric.
+
+    Returns:
+        The image, for a colour bar.
+    """
     t0 = int(dataset.attrs["t0"])
     matrix = dataset.matrix.sel(metric=metric).values
     causal = np.where(np.triu(np.ones_like(matrix)) > 0, matrix, np.nan)
@@ -481,7 +508,13 @@ def matrix_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> AxesImage:
 
 
 def collapse_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
-    """Response functions divided by chi(epsilon) (Fig. 2b, 2e); inset: as measured."""
+    """Response functions divided by chi(epsilon) (Fig. 2b, 2e); inset: as measured.
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model.
+        metric: `delta` or `phi`.
+    """
     epsilon0, t0 = float(dataset.attrs["epsilon0"]), int(dataset.attrs["t0"])
     at = {"metric": metric, "position": response.last(dataset)}
     curves, errors = dataset.response.sel(at), dataset.response_sem.sel(at)
@@ -515,6 +548,12 @@ def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -
     """C(epsilon, dj) / C(epsilon0, dj) at l = 2L for every dj (Fig. 2c, 2f, 5a-c); dashed: theory.
 
     A point for each dj; the larger marker is their mean, the scaling function chi.
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model.
+        metric: `delta` or `phi`.
+        epsilon0: reference strength, one of those measured.
     """
     points = response.ratios(dataset, metric, epsilon0)
     chi = response.scaling_function(dataset, metric, epsilon0)
@@ -556,7 +595,14 @@ def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -
 
 
 def deviation_inset(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -> None:
-    """Relative deviation from the scaling function, averaged over dj (insets of Fig. 5a-c)."""
+    """Relative deviation from the scaling function, averaged over dj (insets of Fig. 5a-c).
+
+    Args:
+        axes: of the panel that gets the inset.
+        dataset: results of one model.
+        metric: `delta` or `phi`.
+        epsilon0: reference strength, one of those measured.
+    """
     deviation = response.relative_deviation(dataset, metric, epsilon0)
     inset = axes.inset_axes((0.25, 0.66, 0.42, 0.32))
     inset.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
@@ -580,7 +626,13 @@ def deviation_inset(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: floa
 
 
 def layers_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
-    """Response at dj = T0 - 1 along l (Fig. 3a-c), delta and phi divided by chi; inset: not."""
+    """Response at dj = T0 - 1 along l (Fig. 3a-c), delta and phi divided by chi; inset: not.
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model.
+        metric: name of the metric.
+    """
     epsilon0, t0 = float(dataset.attrs["epsilon0"]), int(dataset.attrs["t0"])
     at = {"metric": metric, "delta_j": t0 - 1}
     curves, errors = dataset.response.sel(at), dataset.response_sem.sel(at)
@@ -616,7 +668,13 @@ def layers_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
 
 
 def increments_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
-    """Increments at dj = T0 - 1 by sublayer (Fig. 3d-f); inset: their sums over sublayers."""
+    """Increments at dj = T0 - 1 by sublayer (Fig. 3d-f); inset: their sums over sublayers.
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model.
+        metric: name of the metric.
+    """
     epsilon0, t0 = float(dataset.attrs["epsilon0"]), int(dataset.attrs["t0"])
     at = {"metric": metric, "delta_j": t0 - 1}
     normalise = response.POWER[metric] > 0
@@ -646,6 +704,15 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
     """Response against dj and l within T0 - 5 .. T0 + 5 (Fig. 4a-c, 5d-f).
 
     delta and phi: every row (fixed l) is divided by its maximum within the window.
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model.
+        metric: name of the metric.
+        epsilon: strength, one of those measured.
+
+    Returns:
+        The image, for a colour bar.
     """
     t0 = int(dataset.attrs["t0"])
     inside = dataset.response.sel(metric=metric, delta_j=response.window(int(dataset.attrs["t0"])))
@@ -672,7 +739,14 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
 
 
 def distances_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float) -> None:
-    """Response along l at dj = T0 - 2 .. T0 + 1 (Fig. 4d-f)."""
+    """Response along l at dj = T0 - 2 .. T0 + 1 (Fig. 4d-f).
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model.
+        metric: name of the metric.
+        epsilon: strength, one of those measured.
+    """
     t0 = int(dataset.attrs["t0"])
     for offset, colour in zip((-1, 0, -2, 1), CATEGORIES, strict=False):
         at = {"metric": metric, "delta_j": t0 + offset}

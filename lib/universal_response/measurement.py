@@ -142,7 +142,7 @@ class Settings:
 
     @property
     def input(self) -> str:
-        """What is measured, in words: `repeated random tokens`, `tokens` or `text`."""
+        """What is measured, in words (`repeated random tokens`, `tokens` or `text`)."""
         return RANDOM if self.tokens is None else "text" if self.text_sha256 else "tokens"
 
     def __post_init__(self) -> None:
@@ -305,6 +305,12 @@ def save_results(dataset: xr.Dataset, path: str | Path) -> Path:
 def load_results(path: str | Path) -> xr.Dataset:
     """Read a results file and check that it is whole.
 
+    Args:
+        path: a NetCDF file that `save_results` wrote.
+
+    Returns:
+        Dataset in the schema of the book's page on data.
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a results file, damaged, changed since it was written, or of another
@@ -435,7 +441,15 @@ def results_name(model: str, settings: Settings) -> str:
 
 
 def settings_of(dataset: xr.Dataset) -> Settings:
-    """The settings a Dataset was measured with, for measuring it again."""
+    """The settings a Dataset was measured with, for measuring it again.
+
+    Args:
+        dataset: results, measured just now or read from a file.
+
+    Returns:
+        Settings that hold the tokens, if they were given. `device` and `sequences_per_chunk` are
+        the defaults, since they change no more than rounding.
+    """
     attrs = dataset.attrs
     random = attrs["input"] == RANDOM
     return Settings(

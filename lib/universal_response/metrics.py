@@ -18,7 +18,11 @@ ResponseMatrix = Float[Tensor, "position epsilon sequence source target"]
 def delta(products: InnerProducts) -> ResponseMatrix:
     """C_delta = |D_j| / |x_j|, the relative length of the response (Fig. 2a). Grows as epsilon.
 
-    0 where x vanishes.
+    Args:
+        products: of a measurement.
+
+    Returns:
+        Tensor (position, epsilon, sequence, source, target); 0 where x vanishes.
     """
     return _ratio(products.response_response, _state_state(products)).sqrt()
 
@@ -27,7 +31,13 @@ def phi(products: InnerProducts) -> ResponseMatrix:
     """C_phi = 1 - cos(angle between x'_j and x_j) (Fig. 2d). Grows as epsilon^2.
 
     Taken from the component of D perpendicular to x, as 2 sin^2(angle / 2): the plain form
-    1 - x'.x / |x'||x| loses every digit below epsilon ~ 1e-3 in float32. 0 where x' vanishes.
+    1 - x'.x / |x'||x| loses every digit below epsilon ~ 1e-3 in float32.
+
+    Args:
+        products: of a measurement.
+
+    Returns:
+        Tensor (position, epsilon, sequence, source, target); 0 where x' vanishes.
     """
     length = _state_state(products).sqrt()
     parallel = _ratio(products.response_state, length)
@@ -37,18 +47,39 @@ def phi(products: InnerProducts) -> ResponseMatrix:
 
 
 def theta_source(products: InnerProducts) -> ResponseMatrix:
-    """C_theta = cos(D_j, D_i): the response at j against that at the perturbed token (default)."""
+    """C_theta = cos(D_j, D_i): the response at j against that at the perturbed token (default).
+
+    Args:
+        products: of a measurement.
+
+    Returns:
+        Tensor (position, epsilon, sequence, source, target); 0 where D_i or D_j vanishes.
+    """
     squared = products.response_response
     return _cosine(products.response_source, squared, _at_source(squared))
 
 
 def theta_state(products: InnerProducts) -> ResponseMatrix:
-    """C_theta = cos(D_j, x_j): the response against the clean residual vector it moves."""
+    """C_theta = cos(D_j, x_j): the response against the clean residual vector it moves.
+
+    Args:
+        products: of a measurement.
+
+    Returns:
+        Tensor (position, epsilon, sequence, source, target); 0 where D_j or x_j vanishes.
+    """
     return _cosine(products.response_state, products.response_response, _state_state(products))
 
 
 def theta_perturbation(products: InnerProducts) -> ResponseMatrix:
-    """C_theta = cos(D_j, D_i^(0)): the response against the perturbation made at the input."""
+    """C_theta = cos(D_j, D_i^(0)): the response against the perturbation made at the input.
+
+    Args:
+        products: of a measurement.
+
+    Returns:
+        Tensor (position, epsilon, sequence, source, target); 0 where D_j vanishes.
+    """
     squared = products.response_response
     return _cosine(products.response_perturbation, squared, _at_source(squared[:1]))
 
@@ -56,7 +87,13 @@ def theta_perturbation(products: InnerProducts) -> ResponseMatrix:
 def phi_coefficient(products: InnerProducts) -> ResponseMatrix:
     """Coefficient of epsilon^2 in C_phi: half the squared angle per unit of epsilon.
 
-    Of linear inner products only: |D_perp|^2 / 2 |x|^2, D_perp perpendicular to x.
+    |D_perp|^2 / 2 |x|^2, D_perp perpendicular to x.
+
+    Args:
+        products: linear inner products.
+
+    Returns:
+        Tensor (position, 1, sequence, source, target); 0 where x vanishes.
     """
     squared = _state_state(products)
     perpendicular = products.response_response - _ratio(products.response_state**2, squared)

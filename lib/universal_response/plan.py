@@ -54,7 +54,8 @@ class Size:
         layers: number of blocks, L.
         width: of the residual stream.
         mlp_width: of the hidden layer of an MLP.
-        heads, head_dim: attention heads and their dimension.
+        heads: attention heads in a block.
+        head_dim: dimension of each.
         key_value_heads: heads of the cached keys and values.
         context: the most tokens a sequence may have.
     """
@@ -81,7 +82,8 @@ class Plan:
         access: where they come from and what must be done to get them.
         download_bytes: size of the download; 0 for a folder.
         download_known: how that size is known.
-        device, dtype: of the model.
+        device: of the model.
+        dtype: of the model.
         parameters: of the whole model.
         weights_bytes: memory of the weights in this dtype.
         working_bytes: memory of the measurement beside the weights, `working_bytes`.

@@ -10,7 +10,11 @@ from universal_response.measurement import DEFAULT_EPSILONS, Settings, settings_
 
 
 def how_made(dataset: xr.Dataset) -> str:
-    """Two lines: when, where and for how long it was measured; the command that does it again."""
+    """Two lines: when, where and for how long it was measured; the command that does it again.
+
+    Args:
+        dataset: results of one model.
+    """
     attrs = dataset.attrs
     return (
         f"{attrs['model']}: measured {attrs['created'][:10]} in {minutes(attrs['wall_time_s'])} on "

@@ -70,8 +70,16 @@ def relative_deviation(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.
 
     The insets of Fig. 5.
 
+    Args:
+        dataset: results of one model.
+        metric: `delta` or `phi`.
+        epsilon0: reference strength, one of those measured.
+
     Returns:
         Dataset with `mean` and `spread` over dj, each (epsilon).
+
+    Raises:
+        ValueError: epsilon0 was not measured.
     """
     chi = theory(metric, dataset.epsilon, epsilon0)
     points = ratios(dataset, metric, epsilon0) / chi - 1
@@ -258,7 +266,16 @@ class InductionOnset:
 
 
 def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") -> InductionOnset:
-    """Find where the response moves from the same token to the one before it (Fig. 4)."""
+    """Find where the response moves from the same token to the one before it (Fig. 4).
+
+    Args:
+        dataset: results of one model.
+        epsilon: strength, one of those measured.
+        metric: name of the metric.
+
+    Raises:
+        ValueError: epsilon was not measured.
+    """
     t0 = int(dataset.attrs["t0"])
     at = {"metric": metric, "delta_j": window(t0)}
     response = at_epsilon(dataset.response.sel(at), epsilon).transpose("position", "delta_j")
@@ -314,6 +331,13 @@ def _lead(response: xr.DataArray, t0: int) -> xr.DataArray:
 def at_epsilon(array: xr.DataArray, epsilon: float) -> xr.DataArray:
     """The entry of one measured strength.
 
+    Args:
+        array: any array with dimension epsilon.
+        epsilon: the strength, to six digits.
+
+    Returns:
+        The array without that dimension.
+
     Raises:
         ValueError: epsilon was not measured.
     """
@@ -325,7 +349,13 @@ def at_epsilon(array: xr.DataArray, epsilon: float) -> xr.DataArray:
 
 
 def measured_floor(dataset: xr.Dataset) -> xr.DataArray:
-    """The rounding error of the averages (metric, position, delta_j).
+    """The rounding error of the averages.
+
+    Args:
+        dataset: results of one model.
+
+    Returns:
+        DataArray (metric, position, delta_j).
 
     Raises:
         ValueError: the results hold no floor.
@@ -336,7 +366,13 @@ def measured_floor(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def measured_linear(dataset: xr.Dataset) -> xr.DataArray:
-    """The exact limit epsilon -> 0 of C / epsilon^power (metric, position, delta_j).
+    """The exact limit epsilon -> 0 of C / epsilon^power.
+
+    Args:
+        dataset: results of one model.
+
+    Returns:
+        DataArray (metric, position, delta_j).
 
     Raises:
         ValueError: the results hold no linear limit.
@@ -354,6 +390,9 @@ def noise(dataset: xr.Dataset) -> xr.DataArray:
     rounded in units of delta^2. theta is a cosine of D, whose relative error is
     floor_delta / C_delta. A floor below its median over dj is raised to it: a single entry can be
     small by chance.
+
+    Args:
+        dataset: results of one model, with a floor.
 
     Returns:
         DataArray (metric, epsilon, position, delta_j).
