@@ -1,9 +1,14 @@
 """The command line: bad input gives one line that names the parameter, exit code 2, no file."""
 
+import re
 import sys
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from tiny_models import tiny_model
+import typer
+from tiny_models import tiny_hf_model, tiny_model
 from universal_response import Settings, cli, measure, measurement, models, save_results
 
 
@@ -77,6 +82,73 @@ def test_output_that_cannot_be_written_is_found_before_measuring(monkeypatch, ca
         code, _, err = run(monkeypatch, capsys, *arguments)
         assert code == 2
         assert err.startswith("error: out=")
+
+
+def test_figures_measures_once(monkeypatch, capsys, tmp_path):
+    """A notebook that fails after the measurement must not cost another one."""
+    tiny_hf_model("llama").save_pretrained(tmp_path / "tiny")
+    out = tmp_path / "out"
+    measured, run_before = [], []
+    real = measurement.measure
+
+    def counted(model, settings, *others):
+        measured.append(settings.seed)
+        return real(model, settings, *others)
+
+    def fails_at_first(notebook, *_):
+        run_before.append(notebook)
+        if len(run_before) == 1:
+            raise ValueError("notebook=fig1.ipynb: failed")
+
+    monkeypatch.setattr(measurement, "measure", counted)
+    monkeypatch.setattr(cli.notebooks, "run_notebook", fails_at_first)
+    options = ["--model", tmp_path / "tiny", "--t0", 5, "--batch", 2, "--epsilons", "0.01,0.05"]
+    codes, notes = [], []
+    for seed in (0, 0, 1):
+        code, said, _ = run(monkeypatch, capsys, "figures", "--out", out, *options, "--seed", seed)
+        codes.append(code)
+        notes.append("not measured again" in said)
+    assert codes == [2, 0, 0]
+    assert measured == [0, 1]
+    assert notes == [False, True, False]
+    assert len(list(out.glob("*.nc"))) == 2
+
+
+def test_the_device_of_a_cluster_is_not_looked_for_here(monkeypatch, capsys, tmp_path):
+    seen = []
+
+    def measured(path, model, settings, progress, executor):
+        seen.append((settings.device, executor))
+        return SimpleNamespace(sizes={"token": 128}, attrs={"wall_time_s": 0.0})
+
+    monkeypatch.setattr(models, "resolve_device", pytest.fail)
+    monkeypatch.setattr(cli, "_executor", nullcontext)
+    monkeypatch.setattr(measurement, "measure_into", measured)
+    arguments = ["measure", tmp_path / "out.nc", "--device", "cuda:7", "--scheduler", "there"]
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 0, err
+    assert seen == [("cuda:7", "there")]
+
+
+def test_the_reference_lists_every_option_of_every_command():
+    page = (Path(__file__).parents[1] / "book" / "api.md").read_text(encoding="utf-8")
+    section = page.partition("## Command line")[2].partition("\n## ")[0]
+    listed = {
+        (command, option)
+        for options, commands in re.findall(r"^\| (`--.*?) \| (.*?) \|", section, re.MULTILINE)
+        for command in re.findall("`(.*?)`", commands)
+        for option in re.findall("`(.*?)`", options)
+    }
+    commands = typer.main.get_command(cli.app).commands
+    there = {
+        (name, option)
+        for name, command in commands.items()
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+        if option.startswith("-")
+    }
+    assert listed == there
+    assert all(f"`{name}" in section for name in commands)
 
 
 def test_models_lists_every_registered_model(monkeypatch, capsys):

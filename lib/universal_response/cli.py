@@ -119,7 +119,7 @@ def measure(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            help="address of a Dask scheduler, or a scheduler file; measure on its workers"
+            help="address of a Dask scheduler, or a scheduler file; measure on its workers' devices"
         ),
     ] = None,
 ) -> None:
@@ -127,7 +127,9 @@ def measure(
 
     The input is repeated random tokens, or what --text or --tokens gives.
     """
-    settings = _settings(t0, batch, epsilons, epsilon0, seed, device, dtype, sequences_per_chunk)
+    settings = _settings(
+        t0, batch, epsilons, epsilon0, seed, device, dtype, sequences_per_chunk, scheduler is None
+    )
     _check_writable(out.parent)
     _check_input_options(context)
     given = None
@@ -187,7 +189,10 @@ def figures(
         typer.Option("--parameter", "-p", help="further notebook parameter, name=value"),
     ] = None,
 ) -> None:
-    """Measure a model afresh and regenerate every figure of the paper, limit and claims with it."""
+    """Measure a model and draw every figure of the paper, Table 1, claims and limit with it.
+
+    A results file in the folder with exactly these settings is used instead of a measurement.
+    """
     settings = _settings(t0, batch, epsilons, epsilon0, seed, device, dtype, sequences_per_chunk)
     out = out.resolve()
     _check_writable(out)
@@ -227,7 +232,15 @@ def figures(
             f"parameter={taken[0]}: set by this command; use its own option, see --help"
         )
     path = out / measurement.results_name(model, settings)
-    measurement.measure_into(path, model, settings, progress=True)
+    if path.exists():
+        # A notebook may have failed after hours of measurement. Damaged files and those of other
+        # weights do not count.
+        before = path.stat().st_mtime_ns
+        measurement.results_for(model, settings, out, progress=True)
+        if path.stat().st_mtime_ns == before:
+            typer.echo(f"{path}: not measured again; delete this file to do so")
+    else:
+        measurement.measure_into(path, model, settings, progress=True)
     values |= extra
     for notebook in tqdm(known, desc="notebooks"):
         wanted = {name: value for name, value in values.items() if name in known[notebook]}
@@ -365,14 +378,17 @@ def _settings(
     device: str,
     dtype: str,
     sequences_per_chunk: int | None,
+    here: bool = True,
 ) -> measurement.Settings:
+    """Settings from options; the device must be on this machine if the model is to run `here`."""
     try:
         strengths = tuple(float(part) for part in epsilons.replace(",", " ").split())
     except ValueError:
         raise ValueError(
             f"epsilons={epsilons}: give numbers in (0, 1], by commas or spaces"
         ) from None
-    models.resolve_device(device)
+    if here:
+        models.resolve_device(device)
     return measurement.Settings(
         t0=t0,
         batch=batch,
