@@ -72,6 +72,10 @@
     Plotly.react(byId(panel), traces, { ...look, ...more }, { responsive: true, displayModeBar: false });
   }
 
+  const paler = (hex, share) => // mixed with white
+    `#${[1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).map((part) =>
+      Math.round(part + share * (255 - part)).toString(16).padStart(2, "0")).join("")}`;
+
   const ends = (s) => ({ range: [s.dj[0] - 0.5, s.dj.at(-1) + 0.5], dtick: s.view === "near" ? 2 : 16 });
 
   function drawCurve(s) {
@@ -85,14 +89,18 @@
     const [low, high] = [Math.min(...all), Math.max(...all)].map((c) => (cosine ? c : Math.log10(c)));
     const range = [low - 0.05 * (high - low), high + 0.05 * (high - low)];
     const bottom = noise.map((n) => (cosine ? -n : 10 ** (range[0] - 1)));
-    const colour = colours.response[document.documentElement.dataset.theme] ?? colours.response.light;
+    const { theme } = document.documentElement.dataset;
+    const colour = colours.response[theme] ?? colours.response.light;
+    // On black the dark end of the colours would vanish.
+    const thin = d.strengthColours.map((c, k) =>
+      (theme === "dark" ? paler(c, 0.5 * (1 - k / d.strengthColours.length)) : c));
     const plain = { x: dj, mode: "lines", hoverinfo: "skip" };
     const area = (name, from, to, fillcolor) => [from, to].map((edge, k) =>
       ({ ...plain, name, y: edge, line: { width: 0 }, ...(k && { fill: "tonexty", fillcolor }) }));
     show("curve", s, [
       ...area("noise floor", bottom, noise, `${colours.floor}a0`),
       ...curves.map((curve, k) =>
-        ({ ...plain, name: `ε = ${d.epsilon[k]}`, y: curve, opacity: 0.6, line: { width: 1, color: d.strengthColours[k] } })),
+        ({ ...plain, name: `ε = ${d.epsilon[k]}`, y: curve, opacity: theme === "dark" ? 0.9 : 0.6, line: { width: 1, color: thin[k] } })),
       ...area("standard error", lower, upper, `${colour}60`),
       { ...plain, name: "response", y, line: { width: 2, color: colour }, hoverinfo: "text",
         text: dj.map((j) => hover(s, l, j, s.unit(e))), hovertemplate: "%{text}<extra></extra>" },
