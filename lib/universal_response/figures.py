@@ -708,29 +708,27 @@ def increments_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
 def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float) -> AxesImage:
     """Response against dj and l within T0 - 5 .. T0 + 5 (Fig. 4a-c, 5d-f).
 
-    <<<<<<< ours
-        delta and phi: every row (fixed l) is divided by its maximum within the window. Grey: cells
-        whose response is shorter than twice the noise floor.
-    =======
-        delta and phi: every row (fixed l) is divided by its maximum within the window.
+    delta and phi: every row (fixed l) is divided by its maximum within the window. Grey: cells
+    whose response is shorter than twice the noise floor.
 
-        Args:
-            axes: to draw on.
-            dataset: results of one model.
-            metric: name of the metric.
-            epsilon: strength, one of those measured.
+    Args:
+        axes: to draw on.
+        dataset: results of one model.
+        metric: name of the metric.
+        epsilon: strength, one of those measured.
 
-        Returns:
-            The image, for a colour bar.
-    >>>>>>> theirs
+    Returns:
+        The image, for a colour bar.
     """
     t0 = int(dataset.attrs["t0"])
-    near = {"delta_j": response.window(t0)}
-    inside = dataset.response.sel(metric=metric, **near)
+    near = response.window(t0)
+    inside = dataset.response.sel(metric=metric, delta_j=near)
     image = response.at_epsilon(inside, epsilon).transpose("position", "delta_j")
     if "floor" in dataset:
-        length = response.at_epsilon(dataset.response, epsilon).sel(metric="delta", **near)
-        level = response.at_epsilon(response.noise(dataset), epsilon).sel(metric="delta", **near)
+        length = response.at_epsilon(dataset.response, epsilon).sel(metric="delta", delta_j=near)
+        level = response.at_epsilon(response.noise(dataset), epsilon).sel(
+            metric="delta", delta_j=near
+        )
         image = image.where(length > 2 * level)
     if _is_cosine(metric):
         # The cosines of the first sublayers, where hardly anything responds, would set the scale.

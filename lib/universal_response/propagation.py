@@ -286,10 +286,10 @@ def _keep_freed_memory() -> None:
     Blocks of several megabytes otherwise go back to the system, and every layer waits for the
     pages that it maps and clears anew: an eighth of the time of a measurement on two cores.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(libc, "mallopt"):
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
         for option, n_bytes in _MALLOC_OPTIONS.items():
-            libc.mallopt(option, n_bytes)
+            mallopt(option, n_bytes)
 
 
 def _hooked_modules(model: TransformerBridge) -> list[tuple[torch.nn.Module, bool]]:
