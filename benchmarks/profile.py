@@ -7,7 +7,12 @@ from benchmarks.contenders import Case, engine
 
 # The first that holds an operator's name; what matches none is called other.
 PARTS = {
-    "products with weights": ("aten::mm", "aten::addmm", "aten::linear"),
+    "products with weights": (
+        "aten::mm",
+        "aten::addmm",
+        "aten::linear",
+        "mkldnn::_linear_pointwise",
+    ),
     "products in attention": ("aten::bmm", "aten::baddbmm"),
     "softmax and masks": ("aten::_softmax", "aten::masked_fill", "aten::masked_fill_"),
     "products of numbers, sums": ("aten::mul", "aten::add", "aten::sum", "aten::sub", "aten::pow"),

@@ -38,7 +38,7 @@ def test_peak_at_the_same_token():
 
 def test_another_power_of_epsilon():
     found = broken(results(power=POWERS * 1.1))
-    assert {about("in proportion to epsilon"), about("epsilon squared")} <= found
+    assert {about("in proportion to ε"), about("ε squared")} <= found
     assert about("ratios of lengths") not in found
 
 
@@ -91,14 +91,14 @@ def test_nothing_is_testable_without_error_or_weak_strengths(change):
 
 def test_what_lies_under_the_floor_is_not_testable():
     found = verdicts(results(floor=1e-2))
-    assert found[about("One chi serves all layers, for the angle")] == claims.UNTESTED
+    assert found[about("One χ serves all layers, for the angle")] == claims.UNTESTED
 
 
 def test_the_table_has_a_row_for_each_claim_and_a_column_for_each_model():
     findings = claims.evaluate_claims(results(), np.random.default_rng(0), 20)
     table = claims.table({"a": findings, "b": findings})
     assert len(table) == len(claims.CLAIMS)
-    assert list(table.columns) == ["statement", "source", "tested by", "a", "b"]
+    assert list(table.columns) == ["statement", "source", "a", "b", "tested by"]
     values = [text for text in table["a"] if text != claims.UNTESTED]
     assert all(" ± " in text and ": " in text for text in values)
 
