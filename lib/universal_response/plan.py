@@ -27,6 +27,7 @@ from universal_response.models import (
     title,
     without_weights,
 )
+from universal_response.prepacked import PREPACKED_BYTES
 from universal_response.propagation import TOKENS_PER_PASS
 
 # Forward-mode differentiation carries a tangent beside the state. PyTorch's counter finds 3.0 times
@@ -284,7 +285,8 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
     Positions are counted as 2L + 1, though parallel blocks have only half of them, and activations
     with factors that hold for every supported architecture: four residual vectors, and six hidden
     layers of an MLP or six times the attention scores with queries, keys and values, whichever is
-    more; tangents take up to three times as much. While a GGUF file is loaded, a copy of its
+    more; tangents take up to three times as much. A float32 model on a CPU has its linear layers
+    twice, if they are small enough (`prepacked`). While a GGUF file is loaded, a copy of its
     weights in float32 is there too.
 
     Args:
@@ -296,7 +298,8 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
     shards = [_shard_bytes(size, settings, device, finite, linear=False)]
     if settings.linear:
         shards.append(_shard_bytes(size, settings, device, 1, linear=True))
-    return max(shards)
+    copies = 4 * size.block_weights if device == "cpu" and settings.dtype == "float32" else 0
+    return max(shards) + (copies if copies <= PREPACKED_BYTES else 0)
 
 
 def matrix_product_rate(device: torch.device, dtype: str) -> float:

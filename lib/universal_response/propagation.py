@@ -68,7 +68,7 @@ class Position:
 
 @dataclass(frozen=True)
 class InnerProducts:
-    """All the metrics need to know of a measurement (DESIGN: five inner products).
+    """All the metrics need to know of a measurement (five inner products, method page).
 
     With x_j the clean residual vector at token j, x'_j the perturbed one and D_j = x'_j - x_j.
     Entries with target < source are exactly zero (causality).
