@@ -1,21 +1,11 @@
-"""The explorer in a browser, from a folder: its controls show the numbers of the results files."""
-
-import re
-import shutil
-from importlib.resources import files
-from pathlib import Path
+"""The explorer of the built book: its controls show the numbers of the results files."""
 
 import numpy as np
 import pytest
-from universal_response import explorer, load_results, response
+from built import HTML, ROOT
+from universal_response import load_results, response
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-ROOT = Path(__file__).parents[1]
-BUILT = ROOT / "_build" / "html" / "book" / "explorer.html"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
+ADDRESS = (HTML / "book" / "explorer.html").as_uri()
 EVERYTHING_DRAWN = "#explorer-root[aria-busy=false]"
 # The data of a panel's trace, typed arrays as lists.
 TRACE = """([panel, name]) => {
@@ -28,61 +18,8 @@ PICTURE = (
 )
 
 
-def bare_page(folder):
-    """The explorer alone, without the theme: what the book's page does, in a folder."""
-    static = folder / "_static"
-    static.mkdir()
-    for name, text in explorer.scripts(ROOT / "results").items():
-        (static / name).write_text(text, encoding="ascii")
-    shutil.copy(files("plotly") / "package_data" / "plotly.min.js", static)
-    for name in ("explorer.js", "explorer.css"):
-        shutil.copy(ROOT / "book" / "_static" / name, static)
-    text = (ROOT / "book" / "explorer.md").read_text()
-    (body,) = re.findall(r"```{raw} html\n(.*?)```", text, flags=re.DOTALL)
-    buttons = "".join(re.findall(r"<button.*?</button>", text))
-    loaded = "".join(
-        f'<script defer src="_static/{name}"></script>'
-        for name in ("plotly.min.js", "explorer-index.js", "explorer.js")
-    )
-    page = folder / "explorer.html"
-    head = (
-        '<meta charset="utf-8"><title>Explorer</title>'
-        '<meta name="viewport" content="width=device-width">'
-        '<link rel="icon" href="data:,"><link rel="stylesheet" href="_static/explorer.css">'
-    )
-    page.write_text(
-        f'<!doctype html><html lang="en"><head>{head}{loaded}</head>'
-        f"<body>{body}{buttons}</body></html>"
-    )
-    return page
-
-
-@pytest.fixture(scope="module", params=["alone", "in the book"])
-def address(request, tmp_path_factory):
-    if request.param == "alone":
-        return bare_page(tmp_path_factory.mktemp("explorer")).as_uri()
-    if not BUILT.exists():
-        pytest.skip("the book is not built; `make book` builds it")
-    here, there = (
-        path / "explorer.js" for path in (ROOT / "book" / "_static", BUILT.parents[1] / "_static")
-    )
-    if not there.exists() or here.read_bytes() != there.read_bytes():
-        pytest.skip("the book was built with another explorer.js; `make book` builds it anew")
-    return BUILT.as_uri()
-
-
 @pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--headless", "--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def page(browser, address):
+def page(browser):
     """The explorer at desktop width; `page.faults` collects what must not happen."""
     page = browser.new_page(viewport={"width": 1300, "height": 900})
     page.faults = []
@@ -97,7 +34,7 @@ def page(browser, address):
             request.url.startswith(("file:", "data:", "blob:")) or page.faults.append(request.url)
         ),
     )
-    page.goto(address)
+    page.goto(ADDRESS)
     page.wait_for_selector(EVERYTHING_DRAWN)
     yield page
     page.close()
@@ -232,10 +169,10 @@ def test_click_on_a_row_of_the_map_selects_it(page):
     assert (frame["y0"], frame["y1"]) == (47.5, 48.5)
 
 
-def test_finger_on_the_map_scrolls_or_selects(browser, address):
+def test_finger_on_the_map_scrolls_or_selects(browser):
     context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True)
     phone = context.new_page()
-    phone.goto(address)
+    phone.goto(ADDRESS)
     phone.wait_for_selector(EVERYTHING_DRAWN)
     plot = phone.locator("#explorer-map .nsewdrag")
     plot.evaluate("it => it.scrollIntoView({ block: 'center' })")
@@ -333,9 +270,9 @@ def test_nothing_asked_from_elsewhere_and_no_errors(page):
 
 
 @pytest.mark.parametrize("width", [360, 1300])
-def test_no_horizontal_scroll(browser, address, width):
+def test_no_horizontal_scroll(browser, width):
     narrow = browser.new_page(viewport={"width": width, "height": 740})
-    narrow.goto(address)
+    narrow.goto(ADDRESS)
     narrow.wait_for_selector(EVERYTHING_DRAWN)
     for control, value in (("view", "near"), ("metric", "theta_perturbation")):
         set_controls(narrow, **{control: value})
