@@ -120,16 +120,33 @@ def _labelled(case: Case, response: Tensor) -> xr.DataArray:
 
 
 def _noise(case: Case, response: Tensor) -> xr.DataArray:
+    """Rounding of every response value, as in `response.noise`, but of the cosines pair by pair.
+
+    A mean of cosines is as uncertain as the pairs in it that hardly respond, of which the mean
+    length says nothing.
+    """
     weakest = floor_epsilon(case.model.cfg.dtype)
-    products = inner_products(case.tokens, case.model, (weakest,))
+    products = inner_products(case.tokens, case.model, (weakest, *case.epsilons))
+    matrices = {name: metric(products) for name, metric in METRICS.items()}
     floor = torch.stack(
-        [response_function(metric(products)).mean(2)[:, 0] for metric in METRICS.values()]
+        [response_function(matrix[:, :1]).mean(2)[:, 0] for matrix in matrices.values()]
     )
-    labelled = _labelled(case, response)
     measured = xr.Dataset(
-        {"response": labelled, "floor": (("metric", "position", "delta_j"), floor.cpu().numpy())}
+        {
+            "response": _labelled(case, response),
+            "floor": (("metric", "position", "delta_j"), floor.cpu().numpy()),
+        }
     )
     # A mean over few sources scatters about the floor of its distance.
-    few = np.sqrt(len(labelled.delta_j) - labelled.delta_j)
-    scatter = measured.floor.max("delta_j") / few
-    return noise(measured.assign(floor=measured.floor + scatter))
+    few = np.sqrt(len(measured.delta_j) - measured.delta_j)
+    level = measured.floor + measured.floor.max("delta_j") / few
+    lengths = matrices["delta"][:, 1:]
+    t = lengths.shape[-1]
+    distance = (torch.arange(t) - torch.arange(t)[:, None]).clamp(min=0)
+    of_pair = torch.as_tensor(level.sel(metric="delta").values).to(lengths)[:, distance]
+    relative = (of_pair[:, None, None] / lengths).nan_to_num(2).clamp(max=2).triu()
+    of_cosines = response_function(relative).mean(2).cpu().numpy()
+    known = noise(measured.assign(floor=level))
+    cosine = known.metric.str.startswith("theta")
+    pairs = xr.DataArray(of_cosines, dims=("position", "epsilon", "delta_j"))
+    return xr.where(cosine, pairs, known).transpose(*known.dims)
