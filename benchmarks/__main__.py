@@ -1,7 +1,7 @@
 """Command line of the benchmarks: `python -m benchmarks --help`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from transformer_lens.model_bridge import TransformerBridge
@@ -54,25 +54,12 @@ def compare_command(
     unknown = [name for name in names if name not in CONTENDERS]
     if unknown:
         raise ValueError(f"only={unknown[0]}: choose from {', '.join(CONTENDERS)}")
-    bridge = _load(model, device, dtype, random_weights)
-    strengths = tuple(float(epsilon) for epsilon in epsilons.replace(",", " ").split())
-    tokens = random_tokens(bridge, t0, sequences, seed)
-    result = compare(Case(bridge, tokens, strengths), repetitions, names)
-    about = report.header(
-        tokens.device,
-        model=model,
-        random_weights=random_weights,
-        t0=t0,
-        sequences=sequences,
-        epsilons=list(strengths),
-        dtype=dtype,
-        seed=seed,
-    )
-    written = about | report.as_json(result)
+    case, about = _case(model, t0, sequences, epsilons, device, dtype, random_weights, seed)
+    written = about | report.as_json(compare(case, repetitions, names))
     text = report.table(written)
     print(text)
-    stem = f"compare-{Path(model).name}-t{t0}-b{sequences}-e{len(strengths)}"
-    print(report.write(out, f"{stem}-{tokens.device.type}", written, text))
+    stem = f"compare-{Path(model).name}-t{t0}-b{sequences}-e{len(case.epsilons)}"
+    print(report.write(out, f"{stem}-{case.tokens.device.type}", written, text))
 
 
 @app.command("growth")
@@ -84,8 +71,8 @@ def growth_command(
     out: Out = RESULTS,
 ) -> None:
     """Time the engine against T0, sequences, strengths and layers; weights at random."""
-    found = growth(config_of(model), resolve_device(device), dtype, repetitions)
     where = resolve_device(device)
+    found = growth(config_of(model), where, dtype, repetitions)
     about = report.header(where, model=model, random_weights=True, dtype=dtype)
     for name, points in found.items():
         print(name, ", ".join(f"{point[name]}: {point['median_s']:.2f} s" for point in points))
@@ -128,23 +115,11 @@ def profile_command(
     out: Out = RESULTS,
 ) -> None:
     """Where the time of the engine goes."""
-    bridge = _load(model, device, dtype, random_weights)
-    strengths = tuple(float(epsilon) for epsilon in epsilons.replace(",", " ").split())
-    tokens = random_tokens(bridge, t0, sequences, seed)
-    found = shares(Case(bridge, tokens, strengths))
-    about = report.header(
-        tokens.device,
-        model=model,
-        random_weights=random_weights,
-        t0=t0,
-        sequences=sequences,
-        epsilons=list(strengths),
-        dtype=dtype,
-        seed=seed,
-    )
-    written = about | {"shares": found}
+    case, about = _case(model, t0, sequences, epsilons, device, dtype, random_weights, seed)
+    found = shares(case)
     print("\n".join(f"{part:28s} {share:6.1%}" for part, share in found.items()))
-    print(report.write(out, f"profile-{Path(model).name}-{tokens.device.type}", written))
+    stem = f"profile-{Path(model).name}-{case.tokens.device.type}"
+    print(report.write(out, stem, about | {"shares": found}))
 
 
 @app.command("workers")
@@ -181,7 +156,7 @@ def scale_command(
     out: Out = RESULTS,
 ) -> None:
     """Measure full-size models with random weights at the scale of the paper; wants a GPU."""
-    strengths = tuple(float(epsilon) for epsilon in epsilons.replace(",", " ").split())
+    strengths = _strengths(epsilons)
     settings = Settings(t0=t0, batch=sequences, epsilons=strengths, epsilon0=strengths[0])
     where = resolve_device(device)
     for model in models.split():
@@ -203,6 +178,30 @@ def scale_command(
         stem = f"scale-{Path(model).name}-{where.type}-{dtype}"
         print(report.write(out, stem, about | {"scale": found}))
         del bridge
+
+
+def _case(
+    model: str, t0: int, sequences: int, epsilons: str, device: str, dtype: str,
+    random_weights: bool, seed: int,
+) -> tuple[Case, dict[str, Any]]:  # fmt: skip
+    """What is computed, and the head of the report that says so."""
+    bridge, strengths = _load(model, device, dtype, random_weights), _strengths(epsilons)
+    case = Case(bridge, random_tokens(bridge, t0, sequences, seed), strengths)
+    about = report.header(
+        case.tokens.device,
+        model=model,
+        random_weights=random_weights,
+        t0=t0,
+        sequences=sequences,
+        epsilons=list(strengths),
+        dtype=dtype,
+        seed=seed,
+    )
+    return case, about
+
+
+def _strengths(epsilons: str) -> tuple[float, ...]:
+    return tuple(float(epsilon) for epsilon in epsilons.replace(",", " ").split())
 
 
 def _load(model: str, device: str, dtype: str, random_weights: bool) -> TransformerBridge:

@@ -4,6 +4,8 @@ import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from universal_response import explorer
+
 PAGE = "book/explorer"
 
 
@@ -11,9 +13,6 @@ def _write_scripts(app):
     """Plotly from its package and the data from results/, next to the other static files."""
     if app.builder.format != "html":
         return
-    # Imported late: the library brings torch along, which other builders can do without.
-    from universal_response import explorer
-
     static = Path(app.outdir) / "_static"
     static.mkdir(parents=True, exist_ok=True)
     for name, text in explorer.scripts(Path(app.srcdir) / "results").items():

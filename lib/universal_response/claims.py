@@ -79,7 +79,7 @@ def table(findings: Mapping[str, list[Finding]]) -> pd.DataFrame:
         findings: of `evaluate_claims`, by title of the model.
 
     Returns:
-        Table with the columns `statement`, `source`, `tested by` and one for each title; rows are
+        Table with the columns `statement`, `source`, one for each title, and `tested by`; rows are
         counted from 1.
     """
     rows = []

@@ -122,8 +122,7 @@ class Plan:
     @property
     def seconds(self) -> tuple[float, float]:
         """Shortest and longest expected time of the measurement, without download and loading."""
-        low, high = self.fraction
-        return self.flops / (self.rate * high), self.flops / (self.rate * low)
+        return _seconds(self.flops, self.rate, self.fraction)
 
     @property
     def warning(self) -> str:
@@ -163,9 +162,7 @@ def plan(model: str, settings: Settings) -> Plan:
         )
     download, known = _download(model, config, size.parameters)
     registered = REGISTRY.get(model)
-    fraction, fraction_known = ASSUMED_FRACTION, f"assumed: {settings.dtype} not measured there"
-    if device.type == "cpu" and settings.dtype == "float32":
-        fraction, fraction_known = MEASURED_FRACTION, "measured: two models, 2 CPU cores"
+    fraction, fraction_known = _fraction(device.type, settings.dtype)
     return Plan(
         model=model,
         title=title(model),
@@ -176,7 +173,7 @@ def plan(model: str, settings: Settings) -> Plan:
         device=str(device),
         dtype=settings.dtype,
         parameters=size.parameters,
-        weights_bytes=size.parameters * DTYPES[settings.dtype].itemsize,
+        weights_bytes=_weights_bytes(size, settings),
         working_bytes=working_bytes(size, settings, device.type),
         free_bytes=_free_bytes(device),
         token_passes=token_passes(settings),
@@ -200,25 +197,37 @@ def costs(
     rows = []
     for name in names:
         size, model = size_of(name), REGISTRY[name]
-        weights = size.parameters * DTYPES[settings.dtype].itemsize
+        weights, operations = _weights_bytes(size, settings), flops(size, settings)
         row = {
             "model": title(name),
             "download": _bytes(model.download_mb * 10**6),
             "licence": model.licence,
         }
         for machine, (device, rate) in machines.items():
-            known = device == "cpu" and settings.dtype == "float32"
-            low, high = MEASURED_FRACTION if known else ASSUMED_FRACTION
+            fraction, _ = _fraction(device, settings.dtype)
+            shortest, longest = map(_duration, _seconds(operations, rate, fraction))
             needed = weights + working_bytes(size, settings, device) + BASE_BYTES
-            operations = flops(size, settings)
-            fastest, slowest = (
-                _duration(operations / rate / high),
-                _duration(operations / rate / low),
-            )
             row[f"memory, {machine}"] = _bytes(needed)
-            row[f"time, {machine}"] = f"{fastest} to {slowest}"
+            row[f"time, {machine}"] = f"{shortest} to {longest}"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _weights_bytes(size: Size, settings: Settings) -> int:
+    return size.parameters * DTYPES[settings.dtype].itemsize
+
+
+def _fraction(device: str, dtype: str) -> tuple[tuple[float, float], str]:
+    """Part of the matrix-product rate that the engine reaches, and how that is known."""
+    if device == "cpu" and dtype == "float32":
+        return MEASURED_FRACTION, "measured: two models, 2 CPU cores"
+    return ASSUMED_FRACTION, f"assumed: {dtype} not measured there"
+
+
+def _seconds(operations: int, rate: float, fraction: tuple[float, float]) -> tuple[float, float]:
+    """Shortest and longest time at these parts of a rate."""
+    low, high = fraction
+    return operations / (rate * high), operations / (rate * low)
 
 
 def size_of(model: str) -> Size:

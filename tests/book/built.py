@@ -37,6 +37,13 @@ class Visit:
     requests: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def foreign(self) -> list[str]:
+        """What was asked from anywhere but the book's own folder."""
+        own = (HTML.as_uri() + "/", "data:", "blob:")
+        return [url for url in self.requests if not url.startswith(own)]
 
 
 def page_names() -> list[str]:
@@ -78,6 +85,7 @@ def visit(browser: Browser, name: str, view: View) -> Iterator[Visit]:
     page.on("requestfailed", lambda request: seen.failed.append(request.url))
     page.on("pageerror", lambda error: seen.errors.append(str(error)))
     page.on("console", lambda said: said.type == "error" and seen.errors.append(said.text))
+    page.on("console", lambda said: said.type == "warning" and seen.warnings.append(said.text))
     try:
         page.goto(os.path.join(HTML.as_uri(), name))
         settle(page)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from built import HTML, ROOT
+from built import HTML, ROOT, View, visit
 from universal_response import load_results, response
 
-ADDRESS = (HTML / "book" / "explorer.html").as_uri()
+PAGE = "book/explorer.html"
+ADDRESS = (HTML / PAGE).as_uri()
 EVERYTHING_DRAWN = "#explorer-root[aria-busy=false]"
 # The data of a panel's trace, typed arrays as lists.
 TRACE = """([panel, name]) => {
@@ -19,25 +20,21 @@ PICTURE = (
 
 
 @pytest.fixture(scope="module")
-def page(browser):
-    """The explorer at desktop width; `page.faults` collects what must not happen."""
-    page = browser.new_page(viewport={"width": 1300, "height": 900})
-    page.faults = []
-    page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.on(
-        "console", lambda said: said.type in ("error", "warning") and page.faults.append(said.text)
-    )
-    page.on("requestfailed", lambda request: page.faults.append(request.url))
-    page.on(
-        "request",
-        lambda request: (
-            request.url.startswith(("file:", "data:", "blob:")) or page.faults.append(request.url)
-        ),
-    )
-    page.goto(ADDRESS)
-    page.wait_for_selector(EVERYTHING_DRAWN)
-    yield page
-    page.close()
+def seen(browser):
+    """The explorer at desktop width."""
+    with visit(browser, PAGE, View(1300, "light")) as seen:
+        seen.page.wait_for_selector(EVERYTHING_DRAWN)
+        yield seen
+
+
+@pytest.fixture(scope="module")
+def page(seen):
+    return seen.page
+
+
+def faults(seen):
+    """What must not happen, whatever a reader does."""
+    return seen.errors + seen.warnings + seen.failed + seen.foreign
 
 
 def set_controls(page, **values):
@@ -59,7 +56,7 @@ def results():
     }
 
 
-def test_curve_shows_the_response_at_every_setting(page, results):
+def test_curve_shows_the_response_at_every_setting(seen, page, results):
     """A walk through models, metrics, strengths and positions, near T0 and everywhere."""
     steps = [
         {"model": "smollm2-135m", "metric": "delta", "epsilon": 6, "position": 60, "view": "all"},
@@ -72,7 +69,7 @@ def test_curve_shows_the_response_at_every_setting(page, results):
         {"metric": "theta_perturbation", "epsilon": 3},
         {"metric": "delta", "position": 3},
     ]
-    at, seen = {}, []
+    at, drawn = {}, []
     for step in steps:
         set_controls(page, **step)
         at |= step
@@ -84,14 +81,14 @@ def test_curve_shows_the_response_at_every_setting(page, results):
         found = page.evaluate(TRACE, ["curve", "response"])
         np.testing.assert_array_equal(found["x"], expected.delta_j)
         np.testing.assert_array_equal(np.float32(found["y"]), expected.values)
-        seen.append(tuple(found["y"]))
+        drawn.append(tuple(found["y"]))
         # The other strengths stand behind it.
         for k in (0, dataset.sizes["epsilon"] - 1):
             faint = page.evaluate(TRACE, ["curve", f"ε = {dataset.epsilon.values[k]:g}"])
             other = here.isel(epsilon=k).sel(delta_j=found["x"])
             np.testing.assert_array_equal(np.float32(faint["y"]), other.values)
-    assert len(set(seen)) == len(steps)
-    assert page.faults == []
+    assert len(set(drawn)) == len(steps)
+    assert faults(seen) == []
 
 
 def test_band_and_floor_are_those_of_the_file(page, results):
@@ -265,8 +262,8 @@ def test_buttons_of_the_page_set_it_up(page):
         assert expected in page.inner_text("#explorer-summary")
 
 
-def test_nothing_asked_from_elsewhere_and_no_errors(page):
-    assert page.faults == []
+def test_nothing_asked_from_elsewhere_and_no_errors(seen):
+    assert faults(seen) == []
 
 
 @pytest.mark.parametrize("width", [360, 1300])
