@@ -8,9 +8,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 from universal_response.measurement import floor_epsilon
-from universal_response.metrics import METRICS
+from universal_response.metrics import METRICS, delta, phi
 from universal_response.propagation import inner_products
-from universal_response.response import noise, response_function
+from universal_response.response import response_function
 
 from benchmarks.contenders import CONTENDERS, Case
 from benchmarks.roofline import Roofline, faster, roofline
@@ -81,12 +81,12 @@ def disagreement(case: Case, found: Mapping[str, Tensor]) -> dict[str, float]:
     """Largest difference from the first contender, in units of what is allowed; at most 1.
 
     Allowed is 1e-4 relative (of the cosines: absolute) and five times the noise that rounding makes
-    of the metric, taken from the engine's floor as in `response.noise`.
+    of the metric, taken from the engine's floor.
 
     Raises:
         Disagreement: one exceeds 1.
     """
-    rounding = _noise(case, found["engine"])
+    rounding = _labelled(case, _noise(case))
     first, *others = found
     reference = _labelled(case, found[first])
     cosine = reference.metric.str.startswith("theta")
@@ -119,34 +119,29 @@ def _labelled(case: Case, response: Tensor) -> xr.DataArray:
     )
 
 
-def _noise(case: Case, response: Tensor) -> xr.DataArray:
-    """Rounding of every response value, as in `response.noise`, but of the cosines pair by pair.
+def _noise(case: Case) -> Tensor:
+    """Rounding error of every response value, (metric, epsilon, position, delta_j).
 
-    A mean of cosines is as uncertain as the pairs in it that hardly respond, of which the mean
-    length says nothing.
+    As in `response.noise`, but pair by pair: a mean over few pairs is as uncertain as the pairs in
+    it that round most coarsely or hardly respond, of which the mean length says nothing.
     """
     weakest = floor_epsilon(case.model.cfg.dtype)
     products = inner_products(case.tokens, case.model, (weakest, *case.epsilons))
-    matrices = {name: metric(products) for name, metric in METRICS.items()}
-    floor = torch.stack(
-        [response_function(matrix[:, :1]).mean(2)[:, 0] for matrix in matrices.values()]
-    )
-    measured = xr.Dataset(
-        {
-            "response": _labelled(case, response),
-            "floor": (("metric", "position", "delta_j"), floor.cpu().numpy()),
-        }
-    )
-    # A mean over few sources scatters about the floor of its distance.
-    few = np.sqrt(len(measured.delta_j) - measured.delta_j)
-    level = measured.floor + measured.floor.max("delta_j") / few
-    lengths = matrices["delta"][:, 1:]
-    t = lengths.shape[-1]
-    distance = (torch.arange(t) - torch.arange(t)[:, None]).clamp(min=0)
-    of_pair = torch.as_tensor(level.sel(metric="delta").values).to(lengths)[:, distance]
-    relative = (of_pair[:, None, None] / lengths).nan_to_num(2).clamp(max=2).triu()
-    of_cosines = response_function(relative).mean(2).cpu().numpy()
-    known = noise(measured.assign(floor=level))
-    cosine = known.metric.str.startswith("theta")
-    pairs = xr.DataArray(of_cosines, dims=("position", "epsilon", "delta_j"))
-    return xr.where(cosine, pairs, known).transpose(*known.dims)
+    length, angle = delta(products), phi(products)[:, 1:]
+    floor, length = length[:, :1], length[:, 1:]
+    t = floor.shape[-1]
+    distance = torch.arange(t, device=floor.device)
+    of_distance = response_function(floor).mean(2, keepdim=True)
+    # A single pair is small by chance; a mean over few sources scatters about that of its distance.
+    level = of_distance + of_distance.amax(-1, keepdim=True) / (t - distance).sqrt()
+    of_pair = floor.maximum(level[..., (distance - distance[:, None]).clamp(min=0)]).triu()
+    error = {
+        "delta": of_pair.expand_as(length),
+        # phi is half a squared angle, and a difference of inner products where D is parallel to x.
+        "phi": of_pair**2 / 2
+        + (2 * angle).sqrt() * of_pair
+        + torch.finfo(length.dtype).eps * length**2,
+    }
+    of_cosine = (of_pair / length).nan_to_num(2).clamp(max=2)
+    means = [response_function(error.get(name, of_cosine)).mean(2) for name in METRICS]
+    return torch.stack(means).transpose(1, 2)
