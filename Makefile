@@ -49,6 +49,7 @@ bench: .venv/.installed
 	    --epsilons "0.001 0.003 0.01 0.02 0.03 0.05 0.1 0.2" --only "engine linear" || exit 1; \
 	done
 	$(BIN)/python -m benchmarks growth
+	$(BIN)/python -m benchmarks choices
 	$(BIN)/python -m benchmarks profile
 	$(BIN)/python -m benchmarks memory --t0 $(BENCH_T0)
 	$(BIN)/python -m benchmarks workers

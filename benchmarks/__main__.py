@@ -9,6 +9,7 @@ from universal_response.measurement import DEFAULT_EPSILONS, Settings
 from universal_response.models import config_of, load_model, resolve_device
 
 from benchmarks import report
+from benchmarks.choices import choices
 from benchmarks.compare import Disagreement, compare
 from benchmarks.contenders import CONTENDERS, Case
 from benchmarks.growth import growth
@@ -77,6 +78,31 @@ def growth_command(
     for name, points in found.items():
         print(name, ", ".join(f"{point[name]}: {point['median_s']:.2f} s" for point in points))
     print(report.write(out, f"growth-{Path(model).name}-{where.type}", about | {"growth": found}))
+
+
+@app.command("choices")
+def choices_command(
+    model: Model = "smollm2-135m",
+    t0: T0 = 24,
+    sequences: Sequences = 2,
+    epsilons: Epsilons = "0.03 0.1",
+    repetitions: Repetitions = 3,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    random_weights: Random = False,
+    seed: int = 0,
+    out: Out = RESULTS,
+) -> None:
+    """Time, and noise floor, of the engine with one of its choices at a time made otherwise."""
+    case, about = _case(model, t0, sequences, epsilons, device, dtype, random_weights, seed)
+    found = choices(case, repetitions)
+    for name, row in found.items():
+        print(
+            f"{name:40s} {row['times_engine']:5.2f} times the time, "
+            f"{row['times_floor']:5.2f} times the noise floor"
+        )
+    stem = f"choices-{Path(model).name}-{case.tokens.device.type}"
+    print(report.write(out, stem, about | {"choices": found}))
 
 
 @app.command("memory")

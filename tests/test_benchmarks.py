@@ -8,6 +8,7 @@ from tiny_models import ARCHITECTURES, random_tokens, tiny_hf_model, tiny_model
 from universal_response import plan
 
 from benchmarks import contenders, report
+from benchmarks.choices import choices
 from benchmarks.compare import Disagreement, compare
 from benchmarks.contenders import CONTENDERS, Case
 from benchmarks.growth import _truncated
@@ -107,3 +108,21 @@ def test_shares_are_of_the_whole():
     assert sum(found.values()) == pytest.approx(1)
     for part in ("products with weights", "products in attention", "activation functions"):
         assert found[part] > 0
+
+
+def test_choices_are_timed_with_their_noise():
+    found = choices(Case(tiny_model("llama"), random_tokens(2, 12), (0.1,)), 2)
+    assert {"one source a pass", "fused attention kernel", "512 tokens a pass"} <= set(found)
+    assert found["engine"]["times_engine"] == found["engine"]["times_floor"] == 1
+    for row in found.values():
+        assert len(row["seconds"]) == 2
+        assert 0.2 < row["times_floor"] < 5
+
+
+def test_a_choice_with_other_results_is_refused(monkeypatch):
+    def wrong(one, others):
+        return [1.01 * (one * other).sum(-1) for other in others]
+
+    monkeypatch.setattr("benchmarks.choices._batched", wrong)
+    with pytest.raises(Disagreement, match="inner products as one batched product: differs"):
+        choices(Case(tiny_model("llama"), random_tokens(1, 8), (0.1,)), 1)

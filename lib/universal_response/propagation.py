@@ -12,7 +12,7 @@ number (forward-mode differentiation) instead of a strength.
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -358,16 +358,22 @@ def _perturbed_pass(
         at_source = response.index_select(0, index.start.to(here))
         if position == 0:
             perturbation.append(at_source)
-        for kept, other in (
-            (products.response_response, response),
-            (products.response_state, x),
-            (products.response_source, at_source),
-            (products.response_perturbation, perturbation[0].to(here)),
-        ):
-            inner = (response * other).sum(-1)
-            kept[position].view(-1).index_copy_(0, entry, inner.to(entry.device))
+        kept = (
+            products.response_response,
+            products.response_state,
+            products.response_source,
+            products.response_perturbation,
+        )
+        others = (response, x, at_source, perturbation[0].to(here))
+        for product, found in zip(kept, row_products(response, others), strict=True):
+            product[position].view(-1).index_copy_(0, entry, found.to(entry.device))
 
     _run(blocks, clean, packing, reduce, perturb)
+
+
+def row_products(one: Tensor, others: Sequence[Tensor]) -> Iterable[Tensor]:
+    """Inner products of the rows of `one` with those of each of `others`, all (row, d_model)."""
+    return [(one * other).sum(-1) for other in others]
 
 
 def _run(

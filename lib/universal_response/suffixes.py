@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 KeysAndValues = tuple[
@@ -175,7 +175,7 @@ def attend(
     """
     if others.get("s_aux") is not None:
         raise ValueError("model: attention sinks are not supported; use a model without them")
-    packing, n_heads = suffixes.packing, key.shape[1]
+    packing = suffixes.packing
     parts = []
     for segment, place in packing.rows:
         length = packing.t - segment.source
@@ -186,21 +186,42 @@ def attend(
             keys, values = suffixes.clean[module.layer_idx]
             k = join(keys[:, :, : segment.source], k)
             v = join(values[:, :, : segment.source], v)
-        # Queries that share a key are further rows of one matrix product.
-        q = q.unflatten(1, (n_heads, -1)).flatten(2, 3) * scaling
-        scores = q @ k.transpose(-2, -1)
-        if softcap is not None:
-            scores = softcap * torch.tanh(scores / softcap)
-        scores = scores.unflatten(2, (-1, length))
         hidden = suffixes.mask(segment.source, sliding_window, query.device)
-        scores = scores.masked_fill_(hidden, -torch.inf)
-        accurate = torch.promote_types(scores.dtype, torch.float32)
-        weights = torch.softmax(scores, dim=-1, dtype=accurate).to(value.dtype)
-        mixed = weights.flatten(2, 3) @ v
+        mixed = weighted_values(q, k, v, hidden, scaling, softcap)
         # (row, head, token, d_head) -> (row, token, head, d_head)
-        mixed = mixed.unflatten(2, (-1, length)).flatten(1, 2).transpose(1, 2)
-        parts.append(mixed.flatten(0, 1))
+        parts.append(mixed.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts)[None], None
+
+
+def weighted_values(
+    query: Float[Tensor, "row head suffix d_head"],
+    key: Float[Tensor, "row key_head token d_head"],
+    value: Float[Tensor, "row key_head token d_head"],
+    hidden: Bool[Tensor, "suffix token"],
+    scaling: float,
+    softcap: float | None,
+) -> Float[Tensor, "row head suffix d_head"]:
+    """Softmax of the scores of queries and keys, times values; in float32 at least.
+
+    Args:
+        query: several heads may share one of `key` and `value`.
+        key: of prefix and suffix.
+        value: of prefix and suffix.
+        hidden: True where a token must not look.
+        scaling: of the scores.
+        softcap: bound that the scores approach, or None.
+    """
+    length = query.shape[2]
+    # Queries that share a key are further rows of one matrix product.
+    q = query.unflatten(1, (key.shape[1], -1)).flatten(2, 3) * scaling
+    scores = q @ key.transpose(-2, -1)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores.unflatten(2, (-1, length)).masked_fill_(hidden, -torch.inf)
+    accurate = torch.promote_types(scores.dtype, torch.float32)
+    weights = torch.softmax(scores, dim=-1, dtype=accurate).to(value.dtype)
+    mixed = weights.flatten(2, 3) @ value
+    return mixed.unflatten(2, (-1, length)).flatten(1, 2)
 
 
 def _rows(states: Float[Tensor, "head packed d_head"], length: int) -> Tensor:
