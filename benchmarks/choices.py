@@ -92,8 +92,10 @@ def _changes(case: Case) -> dict[str, Callable[[], Any]]:
     return changes
 
 
-def _unmixed(*args: Any, mixed: bool) -> Iterator[suffixes.Packing]:
-    return suffixes.packings(*args, mixed=False)
+def _unmixed(
+    n_sequences: int, t: int, n_strengths: int, budget: int, mixed: bool
+) -> Iterator[suffixes.Packing]:
+    return suffixes.packings(n_sequences, t, n_strengths, budget, mixed=False)
 
 
 def _fused(
