@@ -86,8 +86,10 @@ def disagreement(case: Case, found: Mapping[str, Tensor]) -> dict[str, float]:
     Raises:
         Disagreement: one exceeds 1.
     """
-    rounding = _labelled(case, _noise(case))
     first, *others = found
+    if not others:
+        return {}
+    rounding = _labelled(case, _noise(case))
     reference = _labelled(case, found[first])
     cosine = reference.metric.str.startswith("theta")
     allowed = 1e-4 * xr.where(cosine, 1.0, abs(reference)) + 5 * rounding
