@@ -39,7 +39,7 @@ def choices(case: Case, repetitions: int) -> dict[str, dict[str, Any]]:
     variants = {"engine": partial(_run, case)}
     for name, changed in _changes(case).items():
         variants[name] = partial(_run, case, changed)
-    for size in (512, 2048, 4096):
+    for size in (512, 1024, 2048, 4096):
         if case.tokens.device.type == "cpu" and size != TOKENS_PER_PASS["cpu"]:
             variants[f"{size} tokens a pass"] = partial(_run, case, tokens_per_pass=size)
     small = Case(case.model, case.tokens[:, :8], case.epsilons)

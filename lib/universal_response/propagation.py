@@ -38,9 +38,8 @@ from universal_response.suffixes import (
     packings,
 )
 
-# Activations of this many tokens stay in the processor's cache between two matrix products;
-# a GPU wants many more rows to be busy.
-TOKENS_PER_PASS = {"cpu": 1024, "cuda": 32768, "mps": 8192}
+# On a processor measured (`benchmarks choices`); a GPU wants many more rows to be busy.
+TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
 
 # M_MMAP_THRESHOLD, at the largest value there is, and M_TRIM_THRESHOLD of glibc's malloc.h, bytes.
 _MALLOC_OPTIONS = {-3: 32 * 2**20, -1: 256 * 2**20}
