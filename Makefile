@@ -41,7 +41,7 @@ figures: .venv/.installed
 	  --epsilons "$(EPSILONS)" --epsilon0 "$(EPSILON0)" --seed "$(SEED)" --device "$(DEVICE)" --dtype "$(DTYPE)" \
 	  $(if $(CHUNK),--sequences-per-chunk $(CHUNK)) --out "$(OUT)"
 
-# An hour on two cores; a few minutes with BENCH_T0=16. `python -m benchmarks --help` lists the parts.
+# An hour and a half on two cores; about 15 minutes with BENCH_T0=16. `python -m benchmarks --help` lists the parts.
 bench: .venv/.installed
 	for model in $(BENCH_MODELS); do \
 	  $(BIN)/python -m benchmarks compare --model $$model --t0 $(BENCH_T0) && \

@@ -1,6 +1,8 @@
 """The benchmark compares only what agrees, counts what it says, and writes what it measured."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from benchmarks.roofline import Product, Roofline, faster, roofline
 from benchmarks.timing import PeakMemory, interleaved
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -126,3 +129,11 @@ def test_a_choice_with_other_results_is_refused(monkeypatch):
     monkeypatch.setattr("benchmarks.choices._batched", wrong)
     with pytest.raises(Disagreement, match="inner products as one batched product: differs"):
         choices(Case(tiny_model("llama"), random_tokens(1, 8), (0.1,)), 1)
+
+
+@pytest.mark.parametrize("model", ["smollm2-135m", "gemma-3-270m"])
+def test_readme_states_the_committed_ratios(model):
+    stem = f"compare-{model}-t64-b2-e2-cpu"
+    read = json.loads((ROOT / "benchmarks" / "results" / f"{stem}.json").read_text())
+    ratio = read["contenders"]["plain"]["times_engine"]
+    assert re.search(rf"\b{ratio:.1f} times\b", (ROOT / "README.md").read_text().replace("\n", " "))
