@@ -46,12 +46,11 @@ def choices(case: Case, repetitions: int) -> dict[str, dict[str, Any]]:
     for variant in variants.values():
         _run(small, *variant.args[1:], **variant.keywords)
     timings, found = interleaved(variants, repetitions, case.tokens.device)
-    floors = {}
-    for name, products in found.items():
-        length = delta(products).mean((2, 3, 4))
-        floors[name] = float(length[-1, 0])
-        if not torch.allclose(length[:, 1:], delta(found["engine"]).mean((2, 3, 4))[:, 1:], 1e-3):
+    lengths = {name: delta(products).mean((2, 3, 4)) for name, products in found.items()}
+    for name, length in lengths.items():
+        if not torch.allclose(length[:, 1:], lengths["engine"][:, 1:], 1e-3):
             raise Disagreement(f"{name}: differs from the engine; its time means nothing")
+    floors = {name: float(length[-1, 0]) for name, length in lengths.items()}
     return {
         name: {
             "seconds": [round(seconds, 3) for seconds in timing.seconds],
