@@ -470,9 +470,14 @@ def test_strengths_are_measured_as_many_at_a_time_as_memory_allows(gpt2, monkeyp
         np.testing.assert_allclose(found[name], together[name], rtol=1e-6, atol=1e-6, err_msg=name)
     chunks.clear()
     monkeypatch.setitem(measurement.CHUNK_BYTES, "cpu", 1)
-    with pytest.warns(UserWarning, match=one_line("[^\n]*4 tokens need[^\n]*GiB[^\n]*")):
-        measure(gpt2, many)
+    measure(gpt2, many)
     assert chunks == [1] * 5
+
+
+def test_sequences_too_long_for_the_memory_are_told(gpt2, monkeypatch):
+    monkeypatch.setattr(measurement, "device_memory", lambda device: 1000)
+    with pytest.warns(UserWarning, match=one_line("[^\n]*4 tokens need[^\n]*GiB[^\n]*")):
+        measure(gpt2, Settings(t0=2, batch=1, epsilons=(0.05,)))
 
 
 def test_a_name_is_loaded_as_the_settings_say(gpt2, monkeypatch):

@@ -93,8 +93,8 @@ def test_notebook_without_parameters_cell_is_refused(tmp_path):
 
 
 def test_failing_notebook_leaves_nothing_behind(tmp_path):
-    with pytest.raises(ValueError, match="t0"):
-        run_notebook(NOTEBOOKS[0], tmp_path / "out.ipynb", {"t0": 1})
+    with pytest.raises(ValueError, match="t0=1: "):
+        run_notebook(ROOT / "notebooks" / "fig1.ipynb", tmp_path / "out.ipynb", {"t0": 1})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -58,8 +58,9 @@ SCHEMA_VERSION = 2
 DEFAULT_EPSILONS = (3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5)
 
 # Inner products of some strengths, and the metrics made of them, stay below this and below an
-# eighth of the device's memory.
-CHUNK_BYTES = {"cpu": 1 << 29, "cuda": 1 << 33}
+# eighth of the device's memory. A processor is as fast with one strength as with several, as soon
+# as its suffixes fill a few passes; a GPU wants many.
+CHUNK_BYTES = {"cpu": 1 << 26, "cuda": 1 << 33}
 # No more than this is lost when a measurement is killed.
 SEQUENCES_PER_SHARD = 2
 
@@ -907,13 +908,14 @@ def _strengths_at_a_time(about: _Model, n_sequences: int, t: int) -> int:
     # Four inner products and about as many intermediates of a metric, four or eight bytes each.
     bytes_each = 8 if about.dtype == torch.float64 else 4
     per_strength = 8 * bytes_each * len(about.positions) * n_sequences * t * t
-    limit = min(CHUNK_BYTES.get(about.device, CHUNK_BYTES["cpu"]), about.memory // 8)
-    if per_strength > limit:
+    available = about.memory // 8
+    if per_strength > available:
         warnings.warn(
             f"memory: sequences of {t} tokens need {per_strength / 2**30:.1f} GiB beside the "
             "weights; if it runs out use shorter ones, or sequences_per_chunk=1",
             stacklevel=2,
         )
+    limit = min(CHUNK_BYTES.get(about.device, CHUNK_BYTES["cpu"]), available)
     return max(1, limit // per_strength)
 
 
