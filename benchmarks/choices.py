@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from universal_response import propagation, suffixes
+from universal_response import linear_layers, propagation, suffixes
 from universal_response.measurement import floor_epsilon
 from universal_response.metrics import delta
 from universal_response.propagation import TOKENS_PER_PASS, InnerProducts, inner_products
@@ -74,14 +74,16 @@ def _run(
 def _changes(case: Case) -> dict[str, Callable[[], Any]]:
     changes: dict[str, Callable[[], Any]] = {
         "one source a pass": partial(patch.object, propagation, "packings", _unmixed),
-        "fused attention kernel": partial(patch.object, suffixes, "weighted_values", _fused),
         "inner products as one batched product": partial(
             patch.object, propagation, "row_products", _batched
         ),
     }
+    if getattr(case.model.original_model.config, "attn_logit_softcapping", None) is None:
+        fused = partial(patch.object, suffixes, "weighted_values", _fused)
+        changes["fused attention kernel"] = fused
     if case.tokens.device.type == "cpu":
         changes["weights not laid out beforehand"] = partial(
-            patch.object, propagation, "prepacked", lambda model, rows: nullcontext()
+            patch.object, linear_layers, "PREPACKED_BYTES", 0
         )
     modules = list(case.model.original_model.modules())
     gated = [m for m in modules if type(m).__name__.endswith("MLP") and hasattr(m, "gate_proj")]
@@ -103,9 +105,8 @@ def _fused(
     value: Tensor,
     hidden: Tensor,
     scaling: float,
-    softcap: float | None,
+    softcap: None,
 ) -> Tensor:
-    assert softcap is None
     return torch.nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=~hidden, scale=scaling, enable_gqa=True
     )

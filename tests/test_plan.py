@@ -21,11 +21,11 @@ from universal_response import (
     cli,
     inner_products,
     linear_inner_products,
+    linear_layers,
     measure,
     measurement,
     models,
     plan,
-    prepacked,
 )
 
 EPSILONS = (0.01, 0.05, 0.3)
@@ -73,7 +73,7 @@ def tiny_size(architecture, folder):
 @pytest.fixture
 def counted_kernels(monkeypatch):
     """PyTorch's counter does not know the kernels of prepacked weights."""
-    monkeypatch.setattr(prepacked, "PREPACKED_BYTES", 0)
+    monkeypatch.setattr(linear_layers, "PREPACKED_BYTES", 0)
 
 
 # operations --------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def test_flops_are_those_the_engine_does(architecture, tmp_path):
 
 @pytest.mark.usefixtures("counted_kernels")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_linear_limit_costs_three_strengths(architecture, tmp_path):
+def test_linear_limit_costs_two_products_with_weights(architecture, tmp_path):
     size, model = tiny_size(architecture, tmp_path), tiny_model(architecture)
     tokens = random_tokens(FINITE.batch, 2 * FINITE.t0)
     with FlopCounterMode(display=False) as counter:

@@ -93,7 +93,7 @@ class Settings:
         device: for the model, where `measure` loads it.
         sequences_per_chunk: sequences measured at a time; chosen from the memory they need if None.
         noise_floor: measure the rounding error as well (`floor_epsilon`).
-        linear: measure the exact limit epsilon -> 0 as well; costs about three strengths.
+        linear: measure the exact limit epsilon -> 0 as well; costs little more than two strengths.
         tokens: token ids (sequence, token) to measure instead of random ones.
         text_sha256: where the tokens come from a text, digest of it and of how it was cut.
 

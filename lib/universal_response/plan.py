@@ -17,6 +17,7 @@ import torch
 import transformers
 from torch.utils.benchmark import Timer
 
+from universal_response.linear_layers import PREPACKED_BYTES
 from universal_response.measurement import CHUNK_BYTES, SEQUENCES_PER_SHARD, Settings
 from universal_response.models import (
     DTYPES,
@@ -27,12 +28,11 @@ from universal_response.models import (
     title,
     without_weights,
 )
-from universal_response.prepacked import PREPACKED_BYTES
 from universal_response.propagation import TOKENS_PER_PASS
 
-# Forward-mode differentiation carries a tangent beside the state. PyTorch's counter finds 3.0 times
-# the operations of a pass; it took 2.9 times as long with 8 sequences.
-LINEAR_STRENGTHS = 3
+# Products of the linear limit for one of a finite strength: with weights, of the value and of the
+# derivative; in attention, of two factors, both of which have derivatives.
+LINEAR_PRODUCTS = {"weights": 2, "attention": 3}
 
 # Part of the matrix-product rate that the engine reaches. Measured in float32 on two CPU cores
 # (`benchmarks/results`): 0.7 to 0.8 of the rate of a model's own products, which is up to a tenth
@@ -272,15 +272,18 @@ def flops_per_token(block_weights: int, layers: int, heads_width: int, context: 
 def flops(size: Size, settings: Settings) -> int:
     """Floating-point operations of a measurement.
 
-    `flops_per_token` times the token-passes, where the linear limit counts as three strengths. The
-    clean pass is neglected: one token-pass in (T + 1) / 2 times the number of strengths. Blocks are
-    taken to be dense: a mixture of experts is counted with all its experts.
+    `flops_per_token` times the token-passes; for the linear limit the products of
+    `LINEAR_PRODUCTS`. The clean pass is neglected: one token-pass in (T + 1) / 2 times the number
+    of strengths. Blocks are taken to be dense: a mixture of experts is counted with all its
+    experts.
     """
-    strengths = len(settings.epsilons) + settings.noise_floor + LINEAR_STRENGTHS * settings.linear
-    per_token = flops_per_token(
-        size.block_weights, size.layers, size.heads * size.head_dim, _tokens_per_sequence(settings)
-    )
-    return strengths * _passes_per_strength(settings) * per_token
+    t, width = _tokens_per_sequence(settings), size.heads * size.head_dim
+    each = flops_per_token(size.block_weights, size.layers, width, t)
+    per_token = (len(settings.epsilons) + settings.noise_floor) * each
+    if settings.linear:
+        weights = LINEAR_PRODUCTS["weights"] * size.block_weights
+        per_token += flops_per_token(weights, size.layers, LINEAR_PRODUCTS["attention"] * width, t)
+    return _passes_per_strength(settings) * per_token
 
 
 def working_bytes(size: Size, settings: Settings, device: str) -> int:
@@ -296,8 +299,8 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
     with factors that hold for every supported architecture: four residual vectors, and six hidden
     layers of an MLP or six times the attention scores with queries, keys and values, whichever is
     more; tangents take up to three times as much. A float32 model on a CPU has its linear layers
-    twice, if they are small enough (`prepacked`). While a GGUF file is loaded, a copy of its
-    weights in float32 is there too.
+    twice, if they are small enough (`fast_linear_layers`). While a GGUF file is loaded, a copy of
+    its weights in float32 is there too.
 
     Args:
         size: of the model.
@@ -369,7 +372,7 @@ def rows(plan: Plan) -> list[tuple[str, str, str]]:
         ("memory: in all", _bytes(plan.memory_bytes), "with 0.5 GB for libraries (measured)"),
         ("memory: free", _bytes(plan.free_bytes), f"measured now, on {plan.device}"),
         ("token-passes", f"{plan.token_passes:,}", "counted, as the progress bar does"),
-        ("FLOPs", f"{plan.flops:.2e}", "counted, linear limit as 3 strengths"),
+        ("FLOPs", f"{plan.flops:.2e}", "counted"),
         (
             "matrix-product rate",
             f"{plan.rate / 1e9:,.3g} GFLOP/s",

@@ -27,7 +27,7 @@ from transformer_lens.model_bridge.generalized_components.base import Generalize
 from transformers.cache_utils import Cache, DynamicLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from universal_response.prepacked import prepacked
+from universal_response.linear_layers import fast_linear_layers
 from universal_response.suffixes import (
     Attended,
     KeysAndValues,
@@ -271,7 +271,7 @@ def unbridged(model: TransformerBridge) -> Iterator[Blocks]:
         if open_attention:
             ALL_ATTENTION_FUNCTIONS[_ATTENTION] = attend
             inner.config._attn_implementation = _ATTENTION
-        with prepacked(inner.base_model, TOKENS_PER_PASS["cpu"]):
+        with fast_linear_layers(inner.base_model, TOKENS_PER_PASS["cpu"]):
             yield Blocks(inner.base_model, hooked, open_attention)
     finally:
         if open_attention:
