@@ -74,13 +74,13 @@ def _run(
 def _changes(case: Case) -> dict[str, Callable[[], Any]]:
     changes: dict[str, Callable[[], Any]] = {
         "one source a pass": partial(patch.object, propagation, "packings", _unmixed),
+        "attention in steps": partial(
+            patch.object, suffixes, "weighted_values", suffixes.weighted_values_in_steps
+        ),
         "inner products as one batched product": partial(
             patch.object, propagation, "row_products", _batched
         ),
     }
-    if getattr(case.model.original_model.config, "attn_logit_softcapping", None) is None:
-        fused = partial(patch.object, suffixes, "weighted_values", _fused)
-        changes["fused attention kernel"] = fused
     if case.tokens.device.type == "cpu":
         changes["weights not laid out beforehand"] = partial(
             patch.object, linear_layers, "PREPACKED_BYTES", 0
@@ -97,19 +97,6 @@ def _unmixed(
     n_sequences: int, t: int, n_strengths: int, budget: int, mixed: bool
 ) -> Iterator[suffixes.Packing]:
     return suffixes.packings(n_sequences, t, n_strengths, budget, mixed=False)
-
-
-def _fused(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    hidden: Tensor,
-    scaling: float,
-    softcap: None,
-) -> Tensor:
-    return torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=~hidden, scale=scaling, enable_gqa=True
-    )
 
 
 def _batched(one: Tensor, others: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd import forward_ad
 
 KeysAndValues = tuple[
     Float[Tensor, "sequence head token d_head"], Float[Tensor, "sequence head token d_head"]
@@ -203,6 +204,9 @@ def weighted_values(
 ) -> Float[Tensor, "row head suffix d_head"]:
     """Softmax of the scores of queries and keys, times values; in float32 at least.
 
+    By PyTorch's fused kernel where that will do: it knows neither a bound of the scores nor dual
+    numbers.
+
     Args:
         query: several heads may share one of `key` and `value`.
         key: of prefix and suffix.
@@ -211,6 +215,22 @@ def weighted_values(
         scaling: of the scores.
         softcap: bound that the scores approach, or None.
     """
+    if softcap is None and forward_ad.unpack_dual(query).tangent is None:
+        return torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=~hidden, scale=scaling, enable_gqa=True
+        )
+    return weighted_values_in_steps(query, key, value, hidden, scaling, softcap)
+
+
+def weighted_values_in_steps(
+    query: Float[Tensor, "row head suffix d_head"],
+    key: Float[Tensor, "row key_head token d_head"],
+    value: Float[Tensor, "row key_head token d_head"],
+    hidden: Bool[Tensor, "suffix token"],
+    scaling: float,
+    softcap: float | None,
+) -> Float[Tensor, "row head suffix d_head"]:
+    """`weighted_values`, also of dual numbers and with a bound of the scores."""
     length = query.shape[2]
     # Queries that share a key are further rows of one matrix product.
     q = query.unflatten(1, (key.shape[1], -1)).flatten(2, 3) * scaling
