@@ -109,7 +109,7 @@ def test_shares_are_of_the_whole():
     found = shares(Case(tiny_model("llama"), random_tokens(2, 12), (0.1,)))
     assert set(found) == {*PARTS, "other"}
     assert sum(found.values()) == pytest.approx(1)
-    for part in ("products with weights", "products in attention", "activation functions"):
+    for part in ("products with weights", "attention", "activation functions"):
         assert found[part] > 0
 
 
