@@ -43,7 +43,8 @@ def scale(model: TransformerBridge, settings: Settings) -> dict[str, Any]:
         torch.cuda.synchronize(device)
     one_batched = time.perf_counter() - start
     finite = len(settings.epsilons) + settings.noise_floor
-    strengths = finite + plan.LINEAR_STRENGTHS * settings.linear
+    # At least: in attention the linear limit takes three products.
+    strengths = finite + plan.LINEAR_PRODUCTS["weights"] * settings.linear
     shortest = limit.seconds(settings.batch, t, strengths)
     return {
         "seconds": seconds,
