@@ -75,7 +75,7 @@ def _changes(case: Case) -> dict[str, Callable[[], Any]]:
     changes: dict[str, Callable[[], Any]] = {
         "one source a pass": partial(patch.object, propagation, "packings", _unmixed),
         "attention in steps": partial(
-            patch.object, suffixes, "weighted_values", suffixes.weighted_values_in_steps
+            patch.object, suffixes, "fused_kernel_suffices", lambda query, softcap: False
         ),
         "inner products as one batched product": partial(
             patch.object, propagation, "row_products", _batched

@@ -75,7 +75,7 @@ def tiny_size(architecture, folder):
 def counted_kernels(monkeypatch):
     """PyTorch's counter knows neither prepacked weights nor the fused attention of a CPU."""
     monkeypatch.setattr(linear_layers, "PREPACKED_BYTES", 0)
-    monkeypatch.setattr(suffixes, "weighted_values", suffixes.weighted_values_in_steps)
+    monkeypatch.setattr(suffixes, "fused_kernel_suffices", lambda query, softcap: False)
 
 
 # operations --------------------------------------------------------------------------------------

@@ -139,15 +139,15 @@ class Attended:
     masks: dict[tuple, Tensor] = field(default_factory=dict)
 
     def mask(self, source: int, window: int | None, device: torch.device) -> Tensor:
-        """True where a token must not look, (suffix token, token), made once a pass."""
+        """True where a token may look, (suffix token, token), made once a pass."""
         key = (source, window, device)
         if key not in self.masks:
             observed = torch.arange(self.packing.t, device=device)
             observing = observed[source:, None]
-            hidden = observed > observing
+            visible = observed <= observing
             if window is not None:
-                hidden = hidden | (observed <= observing - window)
-            self.masks[key] = hidden
+                visible = visible & (observed > observing - window)
+            self.masks[key] = visible
         return self.masks[key]
 
 
@@ -187,8 +187,8 @@ def attend(
             keys, values = suffixes.clean[module.layer_idx]
             k = join(keys[:, :, : segment.source], k)
             v = join(values[:, :, : segment.source], v)
-        hidden = suffixes.mask(segment.source, sliding_window, query.device)
-        mixed = weighted_values(q, k, v, hidden, scaling, softcap)
+        visible = suffixes.mask(segment.source, sliding_window, query.device)
+        mixed = weighted_values(q, k, v, visible, scaling, softcap)
         # (row, head, token, d_head) -> (row, token, head, d_head)
         parts.append(mixed.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts)[None], None
@@ -198,50 +198,42 @@ def weighted_values(
     query: Float[Tensor, "row head suffix d_head"],
     key: Float[Tensor, "row key_head token d_head"],
     value: Float[Tensor, "row key_head token d_head"],
-    hidden: Bool[Tensor, "suffix token"],
+    visible: Bool[Tensor, "suffix token"],
     scaling: float,
     softcap: float | None,
 ) -> Float[Tensor, "row head suffix d_head"]:
     """Softmax of the scores of queries and keys, times values; in float32 at least.
 
-    By PyTorch's fused kernel where that will do: it knows neither a bound of the scores nor dual
-    numbers.
+    By PyTorch's fused kernel where that will do, else step by step.
 
     Args:
         query: several heads may share one of `key` and `value`.
         key: of prefix and suffix.
         value: of prefix and suffix.
-        hidden: True where a token must not look.
+        visible: True where a token may look.
         scaling: of the scores.
         softcap: bound that the scores approach, or None.
     """
-    if softcap is None and forward_ad.unpack_dual(query).tangent is None:
+    if fused_kernel_suffices(query, softcap):
         return torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=~hidden, scale=scaling, enable_gqa=True
+            query, key, value, attn_mask=visible, scale=scaling, enable_gqa=True
         )
-    return weighted_values_in_steps(query, key, value, hidden, scaling, softcap)
-
-
-def weighted_values_in_steps(
-    query: Float[Tensor, "row head suffix d_head"],
-    key: Float[Tensor, "row key_head token d_head"],
-    value: Float[Tensor, "row key_head token d_head"],
-    hidden: Bool[Tensor, "suffix token"],
-    scaling: float,
-    softcap: float | None,
-) -> Float[Tensor, "row head suffix d_head"]:
-    """`weighted_values`, also of dual numbers and with a bound of the scores."""
     length = query.shape[2]
     # Queries that share a key are further rows of one matrix product.
     q = query.unflatten(1, (key.shape[1], -1)).flatten(2, 3) * scaling
     scores = q @ key.transpose(-2, -1)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
-    scores = scores.unflatten(2, (-1, length)).masked_fill_(hidden, -torch.inf)
+    scores = scores.unflatten(2, (-1, length)).masked_fill_(~visible, -torch.inf)
     accurate = torch.promote_types(scores.dtype, torch.float32)
     weights = torch.softmax(scores, dim=-1, dtype=accurate).to(value.dtype)
     mixed = weights.flatten(2, 3) @ value
     return mixed.unflatten(2, (-1, length)).flatten(1, 2)
+
+
+def fused_kernel_suffices(query: Tensor, softcap: float | None) -> bool:
+    """PyTorch's fused attention knows neither a bound of the scores nor dual numbers."""
+    return softcap is None and forward_ad.unpack_dual(query).tangent is None
 
 
 def _rows(states: Float[Tensor, "head packed d_head"], length: int) -> Tensor:
