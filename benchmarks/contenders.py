@@ -13,10 +13,15 @@ import torch
 import transformers
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
+from universal_response.measurement import (
+    SEQUENCES_PER_SHARD,
+    device_memory,
+    strengths_at_a_time,
+)
 from universal_response.metrics import LINEAR_METRICS, METRICS
 from universal_response.propagation import (
     InnerProducts,
-    inner_products,
+    chunked_inner_products,
     linear_inner_products,
     positions,
     unbridged,
@@ -129,13 +134,36 @@ def nnsight(case: Case) -> Tensor:
 
 
 def engine(case: Case) -> Tensor:
-    """This library: suffixes against the clean prefix, laid end to end."""
-    return _response_functions(inner_products(case.tokens, case.model, case.epsilons), METRICS)
+    """This library: suffixes against the clean prefix, laid end to end, in shards and chunks.
+
+    As many sequences and strengths at a time as `measure` takes, which bounds the memory.
+    """
+    found = []
+    for tokens in case.tokens.split(SEQUENCES_PER_SHARD):
+        size = strengths_at_a_time(
+            len(positions(case.model)),
+            len(tokens),
+            tokens.shape[1],
+            case.model.cfg.dtype,
+            tokens.device.type,
+            device_memory(tokens.device),
+        )
+        chunks = [case.epsilons[n : n + size] for n in range(0, len(case.epsilons), size)]
+        parts = [
+            _response_functions(products, METRICS)
+            for products in chunked_inner_products(tokens, case.model, chunks)
+        ]
+        found.append(torch.cat(parts, dim=1))
+    return torch.cat(found, dim=3).mean(3)
 
 
 def linear(case: Case) -> Tensor:
     """This library: the exact limit epsilon -> 0, of all strengths at once."""
-    return _response_functions(linear_inner_products(case.tokens, case.model), LINEAR_METRICS)
+    found = [
+        _response_functions(linear_inner_products(tokens, case.model), LINEAR_METRICS)
+        for tokens in case.tokens.split(SEQUENCES_PER_SHARD)
+    ]
+    return torch.cat(found, dim=3).mean(3)
 
 
 CONTENDERS: dict[str, Callable[[Case], Tensor]] = {
@@ -191,12 +219,12 @@ class _Table:
             self.products.response_perturbation[position][at] = (d * perturbation).sum(-1)
 
     def response_functions(self) -> Tensor:
-        return _response_functions(self.products, METRICS)
+        return _response_functions(self.products, METRICS).mean(3)
 
 
 def _response_functions(products: InnerProducts, metrics: dict[str, Callable]) -> Tensor:
-    """(metric, epsilon, position, delta_j), the mean over sequences."""
-    found = [response_function(metric(products)).mean(2) for metric in metrics.values()]
+    """(metric, epsilon, position, sequence, delta_j)."""
+    found = [response_function(metric(products)) for metric in metrics.values()]
     return torch.stack(found).transpose(1, 2)
 
 

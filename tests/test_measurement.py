@@ -425,7 +425,7 @@ def test_chunks_do_not_matter(gpt2, dataset):
 
 
 def test_chunks_are_as_large_as_asked(gpt2, monkeypatch):
-    sizes = {"inner_products": [], "linear_inner_products": []}
+    sizes = {"chunked_inner_products": [], "linear_inner_products": []}
 
     def watched(name):
         whole = getattr(measurement, name)
@@ -455,13 +455,13 @@ def test_chunks_are_as_large_as_asked(gpt2, monkeypatch):
 def test_strengths_are_measured_as_many_at_a_time_as_memory_allows(gpt2, monkeypatch):
     many = Settings(t0=2, batch=2, epsilons=(0.01, 0.05, 0.1, 0.2), sequences_per_chunk=2)
     together, chunks = measure(gpt2, many), []
-    whole = measurement.inner_products
+    whole = measurement.chunked_inner_products
 
-    def watched(tokens, model, epsilons, **named):
-        chunks.append(len(epsilons))
-        return whole(tokens, model, epsilons, **named)
+    def watched(tokens, model, given, **named):
+        chunks.extend(len(epsilons) for epsilons in given)
+        return whole(tokens, model, given, **named)
 
-    monkeypatch.setattr(measurement, "inner_products", watched)
+    monkeypatch.setattr(measurement, "chunked_inner_products", watched)
     # Two strengths of two sequences of four tokens: eight float64 arrays at seven positions.
     monkeypatch.setitem(measurement.CHUNK_BYTES, "cpu", 2 * 8 * 8 * 7 * 2 * 16)
     found = measure(gpt2, many)

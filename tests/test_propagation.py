@@ -19,7 +19,7 @@ from tiny_models import (
 )
 from universal_response import InnerProducts, inner_products
 from universal_response.metrics import METRICS
-from universal_response.propagation import positions, unbridged
+from universal_response.propagation import chunked_inner_products, positions, unbridged
 
 T = 12  # longer than the sliding window of the Gemma models
 EPSILONS = [0.01, 0.05, 0.3]
@@ -210,6 +210,36 @@ def test_number_of_tokens_passed(gpt2, tokens_per_pass):
     if tokens_per_pass == 1:
         # As small as a pass gets: one strength, all sequences.
         assert len(passed) == 1 + len(EPSILONS) * T
+
+
+def test_chunks_of_strengths_share_one_clean_pass(gpt2):
+    """And give the same bits as strengths measured alone."""
+    tokens, done = random_tokens(2, T), []
+    chunks = [EPSILONS[:1], EPSILONS[1:]]
+    hook = gpt2.blocks[0].original_component.register_forward_pre_hook(
+        lambda module, args: done.append(args[0].shape[0] * args[0].shape[1])
+    )
+    try:
+        found = list(chunked_inner_products(tokens, gpt2, chunks))
+    finally:
+        hook.remove()
+    assert sum(done) == 2 * T + len(EPSILONS) * 2 * T * (T + 1) // 2
+    for epsilons, products in zip(chunks, found, strict=True):
+        alone = inner_products(tokens, gpt2, epsilons)
+        for field in fields(InnerProducts):
+            assert torch.equal(getattr(products, field.name), getattr(alone, field.name))
+
+
+def test_model_is_given_back_when_the_chunks_are_closed(gpt2):
+    before = live_hooks(gpt2), [type(module) for module in gpt2.original_model.modules()]
+    chunks = chunked_inner_products(random_tokens(1, T), gpt2, [[0.1], [0.2]])
+    next(chunks)
+    assert [type(module) for module in gpt2.original_model.modules()] != before[1]
+    chunks.close()
+    assert before == (
+        live_hooks(gpt2),
+        [type(module) for module in gpt2.original_model.modules()],
+    )
 
 
 def test_no_logits_are_computed(gpt2):

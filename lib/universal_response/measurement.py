@@ -15,6 +15,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -42,6 +43,7 @@ from universal_response.models import (
 from universal_response.propagation import (
     InnerProducts,
     Position,
+    chunked_inner_products,
     inner_products,
     linear_inner_products,
     positions,
@@ -863,13 +865,14 @@ def _measure_shard(
         size = _strengths_at_a_time(about, *chosen.shape)
         chunks = [strengths[first : first + size] for first in range(0, len(strengths), size)]
         functions, matrices = [], None
-        for chunk in chunks:
-            products = inner_products(chosen, model, chunk, progress=update)
-            functions.append(_response_functions(products, METRICS))
-            if settings.epsilon0 in chunk:
-                # Cloned: a view would keep every matrix of the metric in memory.
-                at = (-1, chunk.index(settings.epsilon0))
-                matrices = [metric(products)[at].clone() for metric in METRICS.values()]
+        # Closed in any case: the model is the caller's again, whatever happens here.
+        with closing(chunked_inner_products(chosen, model, chunks, progress=update)) as found:
+            for chunk, products in zip(chunks, found, strict=True):
+                functions.append(_response_functions(products, METRICS))
+                if settings.epsilon0 in chunk:
+                    # Cloned: a view would keep every matrix of the metric in memory.
+                    at = (-1, chunk.index(settings.epsilon0))
+                    matrices = [metric(products)[at].clone() for metric in METRICS.values()]
         assert matrices is not None
         parts = {
             "finite": np.concatenate(functions, axis=2),
@@ -900,23 +903,47 @@ def _response_functions(
 
 
 def _strengths_at_a_time(about: _Model, n_sequences: int, t: int) -> int:
+    size = (len(about.positions), n_sequences, t, about.dtype)
+    if bytes_of_strength(*size) > about.memory // 8:
+        warnings.warn(
+            f"memory: sequences of {t} tokens need {bytes_of_strength(*size) / 2**30:.1f} GiB "
+            "beside the weights; if it runs out use shorter ones, or sequences_per_chunk=1",
+            stacklevel=2,
+        )
+    return strengths_at_a_time(*size, about.device, about.memory)
+
+
+def strengths_at_a_time(
+    n_positions: int,
+    n_sequences: int,
+    t: int,
+    dtype: torch.dtype,
+    device: str,
+    memory: int | None = None,
+) -> int:
     """How many strengths fit into memory together; at least one.
 
     Depends on the size of the device's memory but not on what is free: another number lays the
     suffixes out otherwise and changes the last bits.
+
+    Args:
+        n_positions: positions l of the residual stream.
+        n_sequences: sequences measured together.
+        t: their length T.
+        dtype: of the model.
+        device: type of the device.
+        memory: of the device, bytes; plenty if None.
     """
-    # Four inner products and about as many intermediates of a metric, four or eight bytes each.
-    bytes_each = 8 if about.dtype == torch.float64 else 4
-    per_strength = 8 * bytes_each * len(about.positions) * n_sequences * t * t
-    available = about.memory // 8
-    if per_strength > available:
-        warnings.warn(
-            f"memory: sequences of {t} tokens need {per_strength / 2**30:.1f} GiB beside the "
-            "weights; if it runs out use shorter ones, or sequences_per_chunk=1",
-            stacklevel=2,
-        )
-    limit = min(CHUNK_BYTES.get(about.device, CHUNK_BYTES["cpu"]), available)
-    return max(1, limit // per_strength)
+    limit = CHUNK_BYTES.get(device, CHUNK_BYTES["cpu"])
+    if memory is not None:
+        limit = min(limit, memory // 8)
+    return max(1, limit // bytes_of_strength(n_positions, n_sequences, t, dtype))
+
+
+def bytes_of_strength(n_positions: int, n_sequences: int, t: int, dtype: torch.dtype) -> int:
+    """Bytes of four inner products and about as many intermediates of a metric, of one strength."""
+    # Half precision is raised to float32.
+    return 8 * max(dtype.itemsize, 4) * n_positions * n_sequences * t * t
 
 
 def _shards(about: _Model, tokens: np.ndarray, settings: Settings, linear: bool) -> list[_Shard]:

@@ -18,7 +18,12 @@ import transformers
 from torch.utils.benchmark import Timer
 
 from universal_response.linear_layers import PREPACKED_BYTES
-from universal_response.measurement import CHUNK_BYTES, SEQUENCES_PER_SHARD, Settings
+from universal_response.measurement import (
+    SEQUENCES_PER_SHARD,
+    Settings,
+    bytes_of_strength,
+    strengths_at_a_time,
+)
 from universal_response.models import (
     DTYPES,
     REGISTRY,
@@ -429,10 +434,8 @@ def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int, li
     each = max(DTYPES[settings.dtype].itemsize, 4)
     shard = settings.sequences_per_chunk or SEQUENCES_PER_SHARD
     sequences = math.ceil(settings.batch / math.ceil(settings.batch / shard))
-    # As `measure` chooses the strengths at a time: eight such arrays stay below the limit.
-    per_strength = each * positions * sequences * t * t
-    limit = CHUNK_BYTES.get(device, CHUNK_BYTES["cpu"])
-    product = per_strength * min(max(1, limit // (8 * per_strength)), strengths)
+    layout = (positions, sequences, t, DTYPES[settings.dtype])
+    product = bytes_of_strength(*layout) // 8 * min(strengths_at_a_time(*layout, device), strengths)
 
     heads_width = size.heads * size.head_dim
     tokens = max(TOKENS_PER_PASS.get(device, TOKENS_PER_PASS["cpu"]), sequences * t)

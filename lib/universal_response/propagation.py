@@ -12,7 +12,7 @@ number (forward-mode differentiation) instead of a strength.
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -136,17 +136,50 @@ def inner_products(
     Raises:
         ValueError: no strengths, one outside [0, 1], or more tokens than the model's context.
     """
-    if len(epsilons) == 0 or not all(0 <= epsilon <= 1 for epsilon in epsilons):
-        raise ValueError(f"epsilons={list(epsilons)}: give at least one strength, each in [0, 1]")
+    (products,) = chunked_inner_products(tokens, model, [epsilons], tokens_per_pass, progress)
+    return products
+
+
+@torch.no_grad()
+def chunked_inner_products(
+    tokens: Int[Tensor, "sequence token"],
+    model: TransformerBridge,
+    chunks: Sequence[Sequence[float]],
+    tokens_per_pass: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Generator[InnerProducts]:
+    """`inner_products` of some strengths after others, so that not all need memory at once.
+
+    One clean pass serves them all. The model is the engine's until the last chunk is taken.
+
+    Args:
+        tokens: as for `inner_products`.
+        model: as for `inner_products`.
+        chunks: the strengths of every chunk.
+        tokens_per_pass: as for `inner_products`.
+        progress: as for `inner_products`.
+
+    Yields:
+        InnerProducts of every chunk in turn.
+
+    Raises:
+        ValueError: as for `inner_products`.
+    """
+    for epsilons in chunks:
+        if len(epsilons) == 0 or not all(0 <= epsilon <= 1 for epsilon in epsilons):
+            raise ValueError(
+                f"epsilons={list(epsilons)}: give at least one strength, each in [0, 1]"
+            )
     with unbridged(model) as blocks:
         clean = _clean_pass(tokens, blocks, model.cfg.n_ctx)
-        products = _empty(clean, len(epsilons))
-        probe = _Finite(clean.states[0].new_tensor(list(epsilons)))
-        for packing in _packings(blocks, clean, len(epsilons), tokens_per_pass):
-            _perturbed_pass(blocks, clean, products, packing, probe)
-            if progress is not None:
-                progress(packing.n_tokens)
-    return products
+        for epsilons in chunks:
+            products = _empty(clean, len(epsilons))
+            probe = _Finite(clean.states[0].new_tensor(list(epsilons)))
+            for packing in _packings(blocks, clean, len(epsilons), tokens_per_pass):
+                _perturbed_pass(blocks, clean, products, packing, probe)
+                if progress is not None:
+                    progress(packing.n_tokens)
+            yield products
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import forward_ad
 
@@ -138,16 +138,17 @@ class Attended:
     keep: bool = False
     masks: dict[tuple, Tensor] = field(default_factory=dict)
 
-    def mask(self, source: int, window: int | None, device: torch.device) -> Tensor:
-        """True where a token may look, (suffix token, token), made once a pass."""
-        key = (source, window, device)
+    def mask(self, source: int, window: int | None, like: Tensor) -> Tensor:
+        """0 where a token may look and -inf elsewhere, (suffix token, token), made once a pass."""
+        key = (source, window, like.device)
         if key not in self.masks:
-            observed = torch.arange(self.packing.t, device=device)
+            observed = torch.arange(self.packing.t, device=like.device)
             observing = observed[source:, None]
-            visible = observed <= observing
+            hidden = observed > observing
             if window is not None:
-                visible = visible & (observed > observing - window)
-            self.masks[key] = visible
+                hidden = hidden | (observed <= observing - window)
+            mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
+            self.masks[key] = mask.masked_fill_(hidden, -torch.inf)
         return self.masks[key]
 
 
@@ -187,8 +188,8 @@ def attend(
             keys, values = suffixes.clean[module.layer_idx]
             k = join(keys[:, :, : segment.source], k)
             v = join(values[:, :, : segment.source], v)
-        visible = suffixes.mask(segment.source, sliding_window, query.device)
-        mixed = weighted_values(q, k, v, visible, scaling, softcap)
+        mask = suffixes.mask(segment.source, sliding_window, query)
+        mixed = weighted_values(q, k, v, mask, scaling, softcap)
         # (row, head, token, d_head) -> (row, token, head, d_head)
         parts.append(mixed.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts)[None], None
@@ -198,7 +199,7 @@ def weighted_values(
     query: Float[Tensor, "row head suffix d_head"],
     key: Float[Tensor, "row key_head token d_head"],
     value: Float[Tensor, "row key_head token d_head"],
-    visible: Bool[Tensor, "suffix token"],
+    mask: Float[Tensor, "suffix token"],
     scaling: float,
     softcap: float | None,
 ) -> Float[Tensor, "row head suffix d_head"]:
@@ -210,13 +211,13 @@ def weighted_values(
         query: several heads may share one of `key` and `value`.
         key: of prefix and suffix.
         value: of prefix and suffix.
-        visible: True where a token may look.
+        mask: 0 where a token may look, -inf elsewhere; added to the scores.
         scaling: of the scores.
         softcap: bound that the scores approach, or None.
     """
     if fused_kernel_suffices(query, softcap):
         return torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=visible, scale=scaling, enable_gqa=True
+            query, key, value, attn_mask=mask, scale=scaling, enable_gqa=True
         )
     length = query.shape[2]
     # Queries that share a key are further rows of one matrix product.
@@ -224,7 +225,7 @@ def weighted_values(
     scores = q @ key.transpose(-2, -1)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
-    scores = scores.unflatten(2, (-1, length)).masked_fill_(~visible, -torch.inf)
+    scores = scores.unflatten(2, (-1, length)).add_(mask)
     accurate = torch.promote_types(scores.dtype, torch.float32)
     weights = torch.softmax(scores, dim=-1, dtype=accurate).to(value.dtype)
     mixed = weights.flatten(2, 3) @ value
