@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from statistics import median
 
 import numpy as np
 import torch
@@ -16,6 +18,9 @@ from benchmarks.contenders import CONTENDERS, Case
 from benchmarks.roofline import Roofline, faster, roofline
 from benchmarks.timing import Timing, interleaved
 
+# Spent on every size of matrix product before every run.
+RATE_SECONDS = 0.3
+
 
 class Disagreement(ValueError):
     """Contenders do not return the same response functions; their times mean nothing."""
@@ -28,15 +33,17 @@ class Comparison:
     Attributes:
         timings: by contender.
         worst: by contender, the largest difference from the plain way, in units of what is allowed.
-        limit: rates and operations.
+        limit: operations, and the highest rate of every product.
         limit_seconds: the shortest possible time of the finite strengths.
-        n_strengths: how many those are.
+        rates: of all products together at the moments between the runs, FLOP/s.
+        n_strengths: how many strengths there are.
     """
 
     timings: dict[str, Timing]
     worst: dict[str, float]
     limit: Roofline
     limit_seconds: float
+    rates: tuple[float, ...]
     n_strengths: int
 
     def ratio(self, contender: str, to: str = "engine") -> float:
@@ -47,6 +54,12 @@ class Comparison:
     def linear_passes(self) -> float:
         """Cost of the linear limit in finite-strength passes of the engine."""
         return self.n_strengths * self.ratio("linear")
+
+    @property
+    def reached(self) -> float:
+        """Part of the median rate that the engine reaches: medians of what was run in turn."""
+        seconds = self.limit_seconds * self.limit.rate / median(self.rates)
+        return seconds / self.timings["engine"].median
 
 
 def compare(
@@ -63,18 +76,24 @@ def compare(
         Disagreement: response functions differ by more than 1e-4 relative plus noise.
     """
     device = case.tokens.device
-    before = roofline(case.model, case.tokens.shape[1])
+    moments: list[Roofline] = []
+
+    def measure_rate() -> None:
+        moments.append(roofline(case.model, case.tokens.shape[1], RATE_SECONDS))
+
     chosen = {
         name: lambda contender=CONTENDERS[name]: contender(case)
         for name in dict.fromkeys((*names, "engine"))
     }
-    timings, found = interleaved(chosen, repetitions, device)
-    limit = faster(before, roofline(case.model, case.tokens.shape[1]))
+    timings, found = interleaved(chosen, repetitions, device, measure_rate)
+    measure_rate()
+    limit = reduce(faster, moments)
+    rates = tuple(moment.rate for moment in moments)
     found.pop("linear", None)
     worst = disagreement(case, found)
     n_sequences, t = case.tokens.shape
     seconds = limit.seconds(n_sequences, t, len(case.epsilons))
-    return Comparison(timings, worst, limit, seconds, len(case.epsilons))
+    return Comparison(timings, worst, limit, seconds, rates, len(case.epsilons))
 
 
 def disagreement(case: Case, found: Mapping[str, Tensor]) -> dict[str, float]:

@@ -35,7 +35,10 @@ class Timing:
 
 
 def interleaved(
-    contenders: Mapping[str, Callable[[], Result]], repetitions: int, device: torch.device
+    contenders: Mapping[str, Callable[[], Result]],
+    repetitions: int,
+    device: torch.device,
+    before: Callable[[], object] = lambda: None,
 ) -> tuple[dict[str, Timing], dict[str, Result]]:
     """Run all contenders in turn, several times over: a slow minute then hits every one.
 
@@ -43,6 +46,7 @@ def interleaved(
         contenders: name -> what is timed.
         repetitions: how often each is run.
         device: whose memory counts.
+        before: called before every run, and not timed.
 
     Returns:
         Timings, and what the contenders returned the last time.
@@ -54,6 +58,7 @@ def interleaved(
         for _ in range(repetitions):
             for name, contender in contenders.items():
                 bar.set_description(name)
+                before()
                 with PeakMemory(device) as peak:
                     start = time.perf_counter()
                     results[name] = contender()

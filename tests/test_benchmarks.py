@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import ARCHITECTURES, random_tokens, tiny_hf_model, tiny_model
@@ -23,6 +24,11 @@ CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def short_measurements_of_the_rate(monkeypatch):
+    monkeypatch.setattr("benchmarks.compare.RATE_SECONDS", 0.001)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_all_contenders_agree(architecture):
     pytest.importorskip("nnsight")
@@ -32,6 +38,9 @@ def test_all_contenders_agree(architecture):
     assert set(found.worst) == {"batched", "nnsight", "engine"}
     assert max(found.worst.values()) <= 1
     assert found.linear_passes == pytest.approx(2 * found.ratio("linear"))
+    assert len(found.rates) == len(CONTENDERS) + 1
+    shortest = found.limit.flops_per_token * 2 * 2 * 12 * 13 / 2 / np.median(found.rates)
+    assert found.reached == pytest.approx(shortest / found.timings["engine"].median)
 
 
 def test_disagreement_is_refused(monkeypatch):
@@ -68,8 +77,8 @@ def test_the_limit_takes_the_higher_rate_of_every_product():
 def test_repetitions_are_interleaved():
     order = []
     ways = {name: (lambda name=name: order.append(name)) for name in "abc"}
-    timings, _ = interleaved(ways, 2, CPU)
-    assert "".join(order) == "abcabc"
+    timings, _ = interleaved(ways, 2, CPU, before=lambda: order.append("-"))
+    assert "".join(order) == "-a-b-c-a-b-c"
     assert all(len(timing.seconds) == 2 for timing in timings.values())
 
 
