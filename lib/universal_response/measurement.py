@@ -545,7 +545,7 @@ def verify(
     responses = _response_functions(products, METRICS)
     found = shipped.copy(data=responses[0][:, : len(settings.epsilons)])
     # This machine may round more coarsely than that of the file.
-    floor = np.maximum(floor, floor.copy(data=responses[0][:, -1]))
+    floor = floor.copy(data=np.maximum(floor, responses[0][:, -1]))
     # A mean over few sources scatters about the floor of that distance, up to the largest floor.
     scatter = floor.max("delta_j") / np.sqrt(shipped.sizes["delta_j"] - shipped.delta_j)
     rounding = noise(dataset.assign(response=shipped, floor=floor + scatter))
