@@ -56,7 +56,7 @@ class Comparison:
         return self.n_strengths * self.ratio("linear")
 
     @property
-    def reached(self) -> float:
+    def reached_of_median(self) -> float:
         """Part of the median rate that the engine reaches: medians of what was run in turn."""
         seconds = self.limit_seconds * self.limit.rate / median(self.rates)
         return seconds / self.timings["engine"].median

@@ -81,7 +81,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             "seconds": round(comparison.limit_seconds, 3),
             "reached": round(comparison.limit_seconds / comparison.timings["engine"].median, 4),
             "moments_gflop_per_s": [round(rate / 1e9, 1) for rate in comparison.rates],
-            "reached_of_median": round(comparison.reached, 4),
+            "reached_of_median": round(comparison.reached_of_median, 4),
         },
     }
 

@@ -40,7 +40,7 @@ def test_all_contenders_agree(architecture):
     assert found.linear_passes == pytest.approx(2 * found.ratio("linear"))
     assert len(found.rates) == len(CONTENDERS) + 1
     shortest = found.limit.flops_per_token * 2 * 2 * 12 * 13 / 2 / np.median(found.rates)
-    assert found.reached == pytest.approx(shortest / found.timings["engine"].median)
+    assert found.reached_of_median == pytest.approx(shortest / found.timings["engine"].median)
 
 
 def test_disagreement_is_refused(monkeypatch):
