@@ -47,12 +47,100 @@ def _gpt_neox() -> transformers.PretrainedConfig:
 _CONFIGS = {
     "gpt2": _gpt2,
     "llama": lambda: transformers.LlamaConfig(**_GROUPED),
-    "gemma2": lambda: transformers.Gemma2Config(**_GEMMA, layer_types=_LAYER_TYPES),
+    "gemma2": lambda: transformers.Gemma2Config(
+        **_GEMMA, layer_types=_LAYER_TYPES, attn_logit_softcapping=0.5
+    ),
     "gemma3": lambda: transformers.Gemma3TextConfig(**_GEMMA, layer_types=_LAYER_TYPES),
     "qwen2": lambda: transformers.Qwen2Config(**_GROUPED),
     "gpt_neox": _gpt_neox,
 }
 ARCHITECTURES = tuple(_CONFIGS)
+_CONFIGS |= {
+    "gpt_neo": lambda: transformers.GPTNeoConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        num_layers=LAYERS,
+        num_heads=4,
+        max_position_embeddings=CONTEXT,
+        attention_types=[[["global", "local", "local"], 1]],
+        window_size=5,
+        **_NO_TOKENS,
+    ),
+    "gptj": lambda: transformers.GPTJConfig(
+        vocab_size=VOCABULARY,
+        n_embd=32,
+        n_layer=LAYERS,
+        n_head=4,
+        n_positions=CONTEXT,
+        rotary_dim=4,
+        **_NO_TOKENS,
+    ),
+    "bloom": lambda: transformers.BloomConfig(
+        vocab_size=VOCABULARY, hidden_size=32, n_layer=LAYERS, n_head=4, **_NO_TOKENS
+    ),
+    "falcon": lambda: transformers.FalconConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        max_position_embeddings=CONTEXT,
+        alibi=True,
+        parallel_attn=True,
+        bias=True,
+        **_NO_TOKENS,
+    ),
+    "phi": lambda: transformers.PhiConfig(**_GROUPED, partial_rotary_factor=0.5),
+    "phi3": lambda: transformers.Phi3Config(**_GROUPED, sliding_window=5),
+    "stablelm": lambda: transformers.StableLmConfig(
+        **_GROUPED, partial_rotary_factor=0.5, use_qkv_bias=True, qk_layernorm=True
+    ),
+    "starcoder2": lambda: transformers.Starcoder2Config(**_GROUPED, sliding_window=5),
+    "smollm3": lambda: transformers.SmolLM3Config(
+        **_GROUPED, no_rope_layers=[1, 0, 1], use_sliding_window=True, sliding_window=5
+    ),
+    "mistral": lambda: transformers.MistralConfig(**_GROUPED, sliding_window=5),
+    "granite": lambda: transformers.GraniteConfig(
+        **_GROUPED, embedding_multiplier=3.0, residual_multiplier=0.7, attention_multiplier=0.5
+    ),
+    "cohere": lambda: transformers.CohereConfig(**_GROUPED, use_qk_norm=True),
+    "olmo": lambda: transformers.OlmoConfig(**_GROUPED, clip_qkv=1.0),
+    "olmo2": lambda: transformers.Olmo2Config(**_GROUPED),
+    "qwen3": lambda: transformers.Qwen3Config(
+        **_GROUPED, head_dim=8, use_sliding_window=True, sliding_window=5, max_window_layers=1
+    ),
+    "qwen3_moe": lambda: transformers.Qwen3MoeConfig(
+        **_GROUPED,
+        head_dim=8,
+        use_sliding_window=True,
+        sliding_window=5,
+        moe_intermediate_size=24,
+        num_experts=4,
+        num_experts_per_tok=2,
+        norm_topk_prob=True,
+        experts_implementation="eager",
+    ),
+    "gemma": lambda: transformers.GemmaConfig(**_GROUPED, head_dim=8),
+    "opt": lambda: transformers.OPTConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        ffn_dim=48,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        max_position_embeddings=CONTEXT,
+        **_NO_TOKENS,
+    ),
+    "gpt_oss": lambda: transformers.GptOssConfig(
+        **_GROUPED,
+        head_dim=8,
+        sliding_window=5,
+        layer_types=_LAYER_TYPES,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        swiglu_limit=1.0,
+        experts_implementation="eager",
+    ),
+}
+FAMILIES = tuple(_CONFIGS)
 
 
 def tiny_hf_model(architecture: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
@@ -69,7 +157,8 @@ def random_weights(
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         with torch.no_grad():
             for parameter in model.parameters():
-                if parameter.ndim > 1:
+                # Biases of experts and norms of heads have several dimensions, but no spread yet.
+                if parameter.ndim > 1 and parameter.std() > 0:
                     parameter *= 5
                 else:
                     parameter += 0.1 * torch.randn_like(parameter)
