@@ -1,10 +1,21 @@
-"""An independent oracle: one full forward pass per source and strength, on the whole sequence."""
+"""Independent oracles: full forward passes on whole sequences, nothing carried or kept.
 
+`streams` runs a bridge with the bridge's own hooks. `plain_streams` and `plain_limit` run the
+Hugging Face model itself, in exact double precision, and know nothing of the bridge.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from transformer_lens.model_bridge import TransformerBridge
+from transformers.models.bloom import modeling_bloom
 
 
 @dataclass
@@ -23,6 +34,25 @@ class Streams:
     def change(self) -> Tensor:
         """D = x' - x, (position, epsilon, sequence, source, target, d_model)."""
         return self.perturbed - self.clean[:, None, :, None]
+
+
+@dataclass
+class Responses:
+    """What a change of one token makes of the residual vectors of all.
+
+    Attributes:
+        clean: (position, sequence, token, d_model).
+        change: D = x' - x, or dx'/d epsilon with an epsilon dimension of size 1, of shape
+            (position, epsilon, sequence, source, target, d_model).
+    """
+
+    clean: Tensor
+    change: Tensor
+
+    @property
+    def perturbed(self) -> Tensor:
+        """x', (position, epsilon, sequence, source, target, d_model); of finite changes only."""
+        return self.clean[:, None, :, None] + self.change
 
 
 def hook_names(model: TransformerBridge) -> list[str]:
@@ -60,21 +90,238 @@ def streams(model: TransformerBridge, tokens: Tensor, epsilons: list[float]) -> 
     return Streams(run(), torch.stack(perturbed, dim=1))
 
 
-def inner_products(found: Streams) -> dict[str, Tensor]:
-    """By the names of the library's fields, (position, epsilon, sequence, source, target)."""
+# The module of a block that reads the residual stream after attention; a norm for most.
+_READS_AFTER_ATTENTION = {
+    "gpt2": "ln_2",
+    "gpt_neo": "ln_2",
+    "opt": "final_layer_norm",
+    "gemma2": "pre_feedforward_layernorm",
+    "gemma3_text": "pre_feedforward_layernorm",
+    "olmo2": "mlp",
+}
+# What says in a configuration that attention and MLP read the same state.
+_PARALLEL_FAMILIES = ("gptj", "phi", "cohere")
+_PARALLEL_SWITCHES = ("use_parallel_residual", "parallel_attn", "new_decoder_architecture")
+
+
+class _Uncast(TorchFunctionMode):
+    """Every float32 that a function is asked for becomes float64."""
+
+    def __torch_function__(
+        self, function: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        def widen(argument: Any) -> Any:
+            return torch.float64 if argument is torch.float32 else argument
+
+        if function is Tensor.float:
+            function = Tensor.double
+        named = {name: widen(value) for name, value in (kwargs or {}).items()}
+        result = function(*map(widen, args), **named)
+        if isinstance(result, Tensor) and result.dtype == torch.float32:
+            raise TypeError(f"{function.__name__}: gives float32 inside a float64 model")
+        return result
+
+
+@contextmanager
+def uncast() -> Iterator[None]:
+    """Switch off the float32 casts inside a float64 model of Hugging Face.
+
+    They stand in norms, softmax, rotary embeddings and the attention of GPT-Neo and GPT-J, and make
+    the model a step function of steps near 1e-7. Without them it is smooth to rounding in float64.
+
+    Raises:
+        TypeError: some function gives float32 all the same, for one because the model is float32.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with _Uncast():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def plain_streams(
+    model: nn.Module,
+    tokens: Tensor,
+    epsilons: list[float],
+    perturb: Callable[[Tensor], Tensor] = torch.neg,
+    position: int = 0,
+) -> Responses:
+    """One full forward pass per source and strength, on whole sequences, and the difference.
+
+    Args:
+        model: of Hugging Face, in float64, without a bridge.
+        tokens: (sequence, token).
+        epsilons: strengths, of either sign.
+        perturb: clean states at the source (sequence, d_model) -> direction, the same shape. The
+            change made is D_i = epsilon times direction, by default -epsilon x_i.
+        position: index l of the residual stream at which the change is made.
+
+    Returns:
+        Responses, (position, epsilon, sequence, source, target, d_model). Positions are 0 for the
+        input of the first block, then the state after attention has been added and after the MLP
+        has, in turn; of parallel blocks only the state after the block.
+    """
+    with torch.no_grad(), _exact(model):
+        clean = torch.stack(_states(model, tokens))
+        changes = [
+            [
+                torch.stack(_states(model, tokens, position, epsilon * direction)) - clean
+                for direction in _directions(clean[position], perturb)
+            ]
+            for epsilon in epsilons
+        ]
+    return Responses(clean, torch.stack([torch.stack(each, dim=2) for each in changes], dim=1))
+
+
+def plain_limit(
+    model: nn.Module,
+    tokens: Tensor,
+    perturb: Callable[[Tensor], Tensor] = torch.neg,
+    position: int = 0,
+) -> Responses:
+    """dx'/d epsilon at epsilon = 0 by forward-mode differentiation of the whole model.
+
+    Args:
+        model: as for `plain_streams`.
+        tokens: (sequence, token).
+        perturb: as for `plain_streams`.
+        position: as for `plain_streams`.
+
+    Returns:
+        Responses as of `plain_streams`, with an epsilon dimension of size 1.
+    """
+    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    with torch.no_grad(), _exact(model):
+        clean = torch.stack(_states(model, tokens))
+        changes = []
+        for direction in _directions(clean[position], perturb):
+
+            def states(epsilon: Tensor, direction: Tensor = direction) -> Tensor:
+                return torch.stack(_states(model, tokens, position, epsilon * direction))
+
+            changes.append(torch.func.jvp(states, (zero,), (one,))[1])
+    return Responses(clean, torch.stack(changes, dim=2)[:, None])
+
+
+def sublayers(model: nn.Module) -> list[str]:
+    """What wrote the state of each position last, by the library's names."""
+    parallel = _reads_after_attention(model) is None
+    written = ["block"] if parallel else ["attention", "mlp"]
+    return ["input", *written * len(_blocks(model))]
+
+
+def _directions(states: Tensor, perturb: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+    """For each source, its direction among zeros, shaped like states (sequence, token, d_model)."""
+    for source in range(states.shape[1]):
+        direction = torch.zeros_like(states)
+        direction[:, source] = perturb(states[:, source])
+        yield direction
+
+
+@contextmanager
+def _exact(model: Any) -> Iterator[None]:
+    """Attention in steps, functions that can be differentiated forward, and no casts.
+
+    Where Falcon has alibi, its code in steps adds it twice (transformers 5.23): it is in the mask
+    already. The fused function, which adds the mask alone, is right. The GELU of Bloom comes with a
+    derivative of its own, backward only; the function behind it does not.
+    """
+    in_steps = patch.object(modeling_bloom.GeLUFunction, "apply", modeling_bloom.bloom_gelu_forward)
+    before = model.config._attn_implementation
+    model.config._attn_implementation = "sdpa" if model.config.model_type == "falcon" else "eager"
+    try:
+        with uncast(), in_steps, sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        model.config._attn_implementation = before
+
+
+def _blocks(model: Any) -> nn.ModuleList:
+    base = getattr(model.base_model, "decoder", model.base_model)
+    return base.h if hasattr(base, "h") else base.layers
+
+
+def _reads_after_attention(model: Any) -> str | None:
+    """Name of the module of a block that reads the state after attention; None if parallel."""
+    config = model.config
+    switches = (getattr(config, name, False) for name in _PARALLEL_SWITCHES)
+    if config.model_type in _PARALLEL_FAMILIES or any(switches):
+        return None
+    return _READS_AFTER_ATTENTION.get(config.model_type, "post_attention_layernorm")
+
+
+def _states(
+    model: Any, tokens: Tensor, position: int = 0, added: Tensor | None = None
+) -> list[Tensor]:
+    """States of every position, each (sequence, token, d_model), in a pass over `tokens`.
+
+    Args:
+        model: as for `plain_streams`.
+        tokens: (sequence, token).
+        position: where `added` is added.
+        added: (sequence, token, d_model), or nothing.
+    """
+    states: list[Tensor] = []
+    reader = _reads_after_attention(model)
+
+    def add(state: Tensor) -> Tensor:
+        return state if added is None else state + added.view_as(state)
+
+    def passing(state: Tensor) -> Tensor:
+        state = add(state) if len(states) == position else state
+        states.append(state.view(*tokens.shape, -1))
+        return state
+
+    def on_input(module: object, args: tuple) -> tuple:
+        return (passing(args[0]), *args[1:])
+
+    def on_output(module: object, args: tuple, output: Any) -> Any:
+        state = output if isinstance(output, Tensor) else output[0]
+        if reader is not None and len(states) == position + 1:
+            # The block kept the state after attention aside, where no hook reaches it, to add the
+            # MLP to. What the MLP was shown has to be added there, too.
+            state = add(state)
+        state = passing(state)
+        return state if isinstance(output, Tensor) else (state, *output[1:])
+
+    blocks = _blocks(model)
+    handles = [blocks[0].register_forward_pre_hook(on_input)]
+    for block in blocks:
+        if reader is not None:
+            handles.append(getattr(block, reader).register_forward_pre_hook(on_input))
+        handles.append(block.register_forward_hook(on_output))
+    try:
+        model.base_model(tokens, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return states
+
+
+def inner_products(found: Streams | Responses) -> dict[str, Tensor]:
+    """By the names of the library's fields, (position, epsilon, sequence, source, target).
+
+    Of `Responses` also `perpendicular`, which the library's fields do not have yet.
+    """
     d = found.change
     x = found.clean[:, None, :, None]
     at_source = torch.stack([d[..., i, i, :] for i in range(d.shape[3])], dim=3)[..., None, :]
-    return {
+    products = {
         "state_state": torch.linalg.vector_norm(found.clean, dim=-1) ** 2,
         "response_response": torch.linalg.vector_norm(d, dim=-1) ** 2,
         "response_state": (d * x).sum(-1),
         "response_source": (d * at_source).sum(-1),
         "response_perturbation": (d * at_source[:1]).sum(-1),
     }
+    if isinstance(found, Responses):
+        beside = d - ((d * x).sum(-1) / (x * x).sum(-1))[..., None] * x
+        products["perpendicular"] = torch.linalg.vector_norm(beside, dim=-1) ** 2
+    return products
 
 
-def metrics(found: Streams) -> dict[str, Tensor]:
+def metrics(found: Streams | Responses) -> dict[str, Tensor]:
     """The metrics from the residual vectors themselves, in double precision."""
     clean, d = found.clean.double()[:, None, :, None], found.change.double()
     perturbed = found.perturbed.double()
