@@ -17,7 +17,6 @@ import torch
 import transformers
 from torch.utils.benchmark import Timer
 
-from universal_response.linear_layers import PREPACKED_BYTES
 from universal_response.measurement import (
     SEQUENCES_PER_SHARD,
     Settings,
@@ -34,6 +33,7 @@ from universal_response.models import (
     without_weights,
 )
 from universal_response.propagation import TOKENS_PER_PASS
+from universal_response.propagation.products import PREPACKED_BYTES
 
 # Products of the linear limit for one of a finite strength: with weights, of the value and of the
 # derivative; in attention, of two factors, both of which have derivatives.

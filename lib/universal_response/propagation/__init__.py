@@ -1,0 +1,31 @@
+"""How a change of one token's vector travels through a model."""
+
+from universal_response.propagation.blocks import Position, positions
+from universal_response.propagation.change import Carried, NoRule, carry
+from universal_response.propagation.passes import (
+    TOKENS_PER_PASS,
+    InnerProducts,
+    chunked_inner_products,
+    inner_products,
+    linear_inner_products,
+)
+from universal_response.propagation.perturbation import Direction, Perturbation, Scaling, Swap
+from universal_response.propagation.products import PRODUCTS
+
+__all__ = [
+    "PRODUCTS",
+    "TOKENS_PER_PASS",
+    "Carried",
+    "Direction",
+    "InnerProducts",
+    "NoRule",
+    "Perturbation",
+    "Position",
+    "Scaling",
+    "Swap",
+    "carry",
+    "chunked_inner_products",
+    "inner_products",
+    "linear_inner_products",
+    "positions",
+]

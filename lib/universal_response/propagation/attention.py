@@ -1,0 +1,240 @@
+"""Attention of suffixes laid end to end: its changes, from queries, keys and values.
+
+Scores S = q k change by dq k + q' dk, the pattern p = softmax S by the rule of the softmax, what is
+mixed z = p v by dp v + p' dv. Left of the source nothing changes, so dk and dv are those of the
+suffix; q, k, v and p are those of the clean pass.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from universal_response.propagation import rules
+from universal_response.propagation.change import Carried, NoRule, Terms
+from universal_response.propagation.suffixes import Packing, Segment
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Queries, keys and values of the whole unperturbed sequences, in one layer."""
+
+    query: Float[Tensor, "sequence head token d_head"]
+    key: Float[Tensor, "sequence key_head token d_head"]
+    value: Float[Tensor, "sequence key_head token d_head"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an attention module makes a pattern of scores.
+
+    Attributes:
+        scaling: of the scores.
+        softcap: bound that they approach, or None.
+        window: how many tokens a token sees, itself included; all left of it if None.
+        sinks: of each head the score of a key without value, or None.
+    """
+
+    scaling: float
+    softcap: float | None
+    window: int | None
+    sinks: Float[Tensor, " head"] | None
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Clean scores, before and after their bound, and their softmax, for the last queries.
+
+    Attributes:
+        raw: scaled scores, (sequence, head, query, key).
+        scores: the same bounded, -inf where a key is hidden; a last key more where there is a sink.
+        weights: softmax of `scores`.
+    """
+
+    raw: Tensor
+    scores: Tensor
+    weights: Tensor
+
+
+@dataclass
+class Attended:
+    """What the attention of a pass needs beside queries, keys and values.
+
+    Attributes:
+        packing: how the tokens are laid out.
+        clean: of each layer; written in the clean pass and read in the others.
+        masks: 0 where a token may look and -inf elsewhere, made once.
+    """
+
+    packing: Packing
+    clean: dict[int, Clean]
+    masks: dict[tuple, Tensor] = field(default_factory=dict)
+
+    def mask(self, first: int, window: int | None, like: Tensor) -> Tensor:
+        """(query, key), for the queries first .. T-1."""
+        key = (first, window, like.device)
+        if key not in self.masks:
+            observed = torch.arange(self.packing.t, device=like.device)
+            observing = observed[first:, None]
+            hidden = observed > observing
+            if window is not None:
+                hidden = hidden | (observed <= observing - window)
+            mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
+            self.masks[key] = mask.masked_fill_(hidden, -torch.inf)
+        return self.masks[key]
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    scaling: float,
+    suffixes: Attended,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+    s_aux: Tensor | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention in place of a Hugging Face module's own.
+
+    Args:
+        module: the attention module; `layer_idx` tells its layer.
+        query: (1, head, packed, d_head).
+        key: with fewer heads where queries share them, and so `value`.
+        value: as `key`.
+        attention_mask: none is made: what is hidden follows from the layout.
+        scaling: of the scores.
+        suffixes: layout and clean states.
+        softcap: bound of the scores.
+        sliding_window: how far back a token sees.
+        s_aux: attention sinks.
+        others: what else the module passes on.
+
+    Returns:
+        (1, packed, head, d_head), and None for the attention pattern.
+    """
+    form = Form(scaling, softcap, sliding_window, s_aux)
+    if not isinstance(query, Carried):
+        return _clean_attention(module.layer_idx, query, key, value, suffixes, form), None
+    if not (isinstance(key, Carried) and isinstance(value, Carried)):
+        raise NoRule("attention: keys or values that do not change")
+    clean = suffixes.clean[module.layer_idx]
+    found = changes(clean, (query.change, key.change, value.change), suffixes, form, query.terms)
+
+    def unknown() -> Tensor:
+        raise NoRule("attention: its value is not kept")
+
+    return Carried(unknown, found[None], query.terms, query.dtype), None
+
+
+def _clean_attention(
+    layer: int, query: Tensor, key: Tensor, value: Tensor, suffixes: Attended, form: Form
+) -> Tensor:
+    """Of whole sequences laid end to end, in the dtype of the model; what it takes is kept."""
+    t = suffixes.packing.t
+    q, k, v = (each[0].unflatten(1, (-1, t)).transpose(0, 1) for each in (query, key, value))
+    clean = suffixes.clean[layer] = Clean(q, k, v)
+    weights = pattern(clean, 0, suffixes, form).weights[..., :t].to(v.dtype)
+    mixed = _grouped(weights, v) @ v
+    return mixed.unflatten(2, (-1, t)).flatten(1, 2).transpose(1, 2).flatten(0, 1)[None]
+
+
+def pattern(clean: Clean, first: int, suffixes: Attended, form: Form) -> Pattern:
+    """Clean pattern of the queries first .. T-1, in float32 at least."""
+    q, k = clean.query[:, :, first:], clean.key
+    accurate = torch.promote_types(q.dtype, torch.float32)
+    raw = (_grouped(q, k) * form.scaling) @ k.transpose(-2, -1)
+    raw = raw.unflatten(2, (-1, q.shape[2])).flatten(1, 2).to(accurate)
+    scores = raw if form.softcap is None else form.softcap * torch.tanh(raw / form.softcap)
+    scores = scores + suffixes.mask(first, form.window, scores)
+    if form.sinks is not None:
+        sinks = form.sinks.to(accurate).view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, sinks], dim=-1)
+    return Pattern(raw, scores, torch.softmax(scores, -1))
+
+
+def changes(
+    clean: Clean,
+    moved: tuple[Tensor, Tensor, Tensor],
+    suffixes: Attended,
+    form: Form,
+    terms: Terms,
+) -> Float[Tensor, "packed head d_head"]:
+    """Changes of what is mixed, from those of queries, keys and values (1, head, packed, d_head)."""
+    packing = suffixes.packing
+    first = min(segment.source for segment in packing.segments)
+    # One pattern serves all suffixes of the pass.
+    whole = pattern(clean, first, suffixes, form)
+    parts = []
+    for segment, place in packing.rows:
+        of_segment = _of_segment(clean, whole, segment, first)
+        d = tuple(_rows(each[0, :, place], segment) for each in moved)
+        parts.append(segment_changes(*of_segment, d, form, terms.limit))
+    return torch.cat(parts)
+
+
+def _of_segment(clean: Clean, whole: Pattern, segment: Segment, first: int) -> tuple[Clean, Pattern]:
+    """Clean states of the sequences of a segment, queries and pattern from its source on."""
+    skipped = segment.source - first
+
+    def chosen(each: Tensor) -> Tensor:
+        every = len(segment.sequences) == len(each)
+        return each if every else each[list(segment.sequences)]
+
+    return (
+        Clean(chosen(clean.query)[:, :, segment.source :], chosen(clean.key), chosen(clean.value)),
+        Pattern(*(chosen(each)[:, :, skipped:] for each in vars(whole).values())),
+    )
+
+
+def segment_changes(
+    clean: Clean,
+    seen: Pattern,
+    moved: tuple[Tensor, ...],
+    form: Form,
+    limit: bool,
+) -> Float[Tensor, "packed head d_head"]:
+    """Changes of what one segment mixes.
+
+    Args:
+        clean: queries of the suffix, keys and values of the whole sequences.
+        seen: pattern of the suffix.
+        moved: changes of queries, keys and values, (strength, sequence, head, suffix, d_head).
+        form: of the attention.
+        limit: leave out products of changes.
+    """
+    dq, dk, dv = moved
+    length = dq.shape[3]
+    k, v = (each.to(dq.dtype) for each in (clean.key, clean.value))
+    t = k.shape[2]
+    dq = _grouped(dq, k) * form.scaling
+    q = _grouped(clean.query.to(dq.dtype), k) * form.scaling
+    d = dq @ k.transpose(-2, -1)
+    d[..., t - length :] += (q if limit else q + dq) @ dk.transpose(-2, -1)
+    d = d.unflatten(3, (-1, length)).flatten(2, 3)
+    if form.softcap is not None:
+        d = form.softcap * rules.tanh(seen.raw / form.softcap, d / form.softcap, limit)
+    if form.sinks is not None:
+        d = torch.nn.functional.pad(d, (0, 1))
+    dp = rules.softmax(seen.scores, seen.weights, d, limit)[..., :t]
+    p = seen.weights[..., :t]
+    weights = _grouped((p if limit else p + dp)[..., t - length :].expand_as(dp[..., t - length :]), k)
+    dz = _grouped(dp, k) @ v
+    dz += weights @ dv
+    # (strength, sequence, key head, query head x token, d_head) -> (row token, head, d_head)
+    return dz.unflatten(3, (-1, length)).flatten(2, 3).transpose(2, 3).flatten(0, 2)
+
+
+def _grouped(of_queries: Tensor, keys: Tensor) -> Tensor:
+    """Queries that share a key are further rows of one matrix product."""
+    return of_queries.unflatten(-3, (keys.shape[1], -1)).flatten(-3, -2)
+
+
+def _rows(states: Float[Tensor, "head packed d_head"], segment: Segment) -> Tensor:
+    """(strength, sequence, head, token, d_head)."""
+    shape = (segment.stop - segment.first, len(segment.sequences), -1)
+    return states.unflatten(1, shape).movedim(0, 2)

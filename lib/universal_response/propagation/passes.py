@@ -1,0 +1,540 @@
+"""Clean pass, changed passes -> inner products. The only module that runs a model.
+
+A causal model cannot change what stands left of the perturbed token. One clean pass over the
+sequences keeps residual vectors, the outputs of linear layers, queries, keys and values; then, for
+each source i, only the change of the suffix i .. T-1 is carried: T (T + 1) / 2 tokens per sequence
+and strength instead of T^2. Suffixes of all strengths and of several sources are laid end to end,
+so that every matrix product has many rows. Hooks reduce each change to inner products at once, and
+the base model is called without its unembedding, so no logits are computed.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers.cache_utils import Cache, DynamicLayer
+
+from universal_response.propagation.attention import Attended, Clean
+from universal_response.propagation.blocks import Blocks, unbridged
+from universal_response.propagation.change import Carried, Rows, Terms, by_rows
+from universal_response.propagation.modules import Carrying, Tape, carrying
+from universal_response.propagation.perturbation import Perturbation, Scaling
+from universal_response.propagation.suffixes import Index, Packing, Segment, packings
+
+# On a processor measured (`benchmarks choices`); a GPU wants many more rows to be busy.
+TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+
+
+@dataclass(frozen=True)
+class InnerProducts:
+    """All the metrics need to know of a measurement (six inner products, method page).
+
+    With x_j the clean residual vector at token j and D_j its change. Entries left of the source
+    are exactly zero (causality), and so are all at positions before the perturbed one.
+
+    Attributes:
+        state_state: |x_j|^2, shape (position, sequence, target).
+        response_response: D_j . D_j, shape (position, epsilon, sequence, source, target).
+        response_state: D_j . x_j, same shape.
+        response_source: D_j . D_i, the response at j against that at the perturbed token i.
+        response_perturbation: D_j . D_i^(0), against the perturbation made.
+        perpendicular: |D_j - (D_j . x_j / x_j . x_j) x_j|^2, of the part perpendicular to x_j.
+        sources: token index i of every perturbed source, (sequence, source).
+        fallback_modules: names of modules that have no rule and ran by subtraction.
+    """
+
+    state_state: Float[Tensor, "position sequence target"]
+    response_response: Float[Tensor, "position epsilon sequence source target"]
+    response_state: Float[Tensor, "position epsilon sequence source target"]
+    response_source: Float[Tensor, "position epsilon sequence source target"]
+    response_perturbation: Float[Tensor, "position epsilon sequence source target"]
+    perpendicular: Float[Tensor, "position epsilon sequence source target"]
+    sources: Int[Tensor, "sequence source"]
+    fallback_modules: tuple[str, ...] = ()
+
+
+def inner_products(
+    tokens: Int[Tensor, "sequence token"],
+    model: TransformerBridge,
+    epsilons: Sequence[float],
+    **others: Any,
+) -> InnerProducts:
+    """Perturb source tokens in turn and carry the change to all later residual vectors.
+
+    The perturbation is x_i^(0) -> (1 - epsilon) x_i^(0) at the transformer input (Fig. 1), for
+    GPT-2 after the positional embedding, unless another one is given.
+
+    Args:
+        tokens: token ids (sequence, token), moved to the model's device.
+        model: any causal TransformerBridge, in any dtype, with or without a tokenizer.
+        epsilons: perturbation strengths in [0, 1].
+        others: as for `chunked_inner_products`.
+
+    Returns:
+        InnerProducts on the model's device, in its dtype (float32 for half precision).
+
+    Raises:
+        ValueError: as for `chunked_inner_products`.
+    """
+    (products,) = chunked_inner_products(tokens, model, [epsilons], **others)
+    return products
+
+
+def linear_inner_products(
+    tokens: Int[Tensor, "sequence token"], model: TransformerBridge, **others: Any
+) -> InnerProducts:
+    """The limit epsilon -> 0 of the inner products, with D_j the change per unit of epsilon.
+
+    By the same passes, leaving out products of changes.
+
+    Args:
+        tokens: token ids (sequence, token), moved to the model's device.
+        model: as for `inner_products`.
+        others: as for `chunked_inner_products`.
+
+    Returns:
+        InnerProducts with one entry along epsilon, per unit of epsilon.
+
+    Raises:
+        ValueError: as for `chunked_inner_products`.
+    """
+    (products,) = chunked_inner_products(tokens, model, [None], **others)
+    return products
+
+
+@torch.no_grad()
+def chunked_inner_products(
+    tokens: Int[Tensor, "sequence token"],
+    model: TransformerBridge,
+    chunks: Sequence[Sequence[float] | None],
+    *,
+    perturbation: Perturbation = Scaling(),  # noqa: B008 (frozen)
+    perturbed_position: int = 0,
+    sources: Int[Tensor, "sequence source"] | None = None,
+    products: str = "float32",
+    tokens_per_pass: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Generator[InnerProducts]:
+    """`inner_products` of some strengths after others, so that not all need memory at once.
+
+    One clean pass serves them all. The model is the engine's until the last chunk is taken.
+
+    Args:
+        tokens: as for `inner_products`.
+        model: as for `inner_products`.
+        chunks: the strengths of every chunk; None for the linear limit.
+        perturbation: what is done to the vector of the source.
+        perturbed_position: l at which it is done; earlier layers are not run again.
+        sources: which tokens of every sequence are perturbed; all if None.
+        products: precision in which changes are multiplied with weights (`PRODUCTS`).
+        tokens_per_pass: how many tokens one forward pass holds; a default by device if None.
+        progress: called with the number of token-passes done, T (T + 1) / 2 in all per sequence
+            and strength where all tokens are sources.
+
+    Yields:
+        InnerProducts of every chunk in turn.
+
+    Raises:
+        ValueError: no strengths, one outside [0, 1], more tokens than the model's context, a
+            position or source that is not there, or states that are not finite.
+    """
+    for epsilons in chunks:
+        if epsilons is not None and not (
+            len(epsilons) and all(0 <= epsilon <= 1 for epsilon in epsilons)
+        ):
+            raise ValueError(
+                f"epsilons={list(epsilons)}: give at least one strength, each in [0, 1]"
+            )
+    tokens = torch.as_tensor(tokens)
+    chosen = _sources(tokens, sources)
+    with _prepared(model, tokens, products, perturbed_position) as run:
+        budget = tokens_per_pass or TOKENS_PER_PASS.get(run.device.type, TOKENS_PER_PASS["cpu"])
+        direction = _direction(run, perturbation, perturbed_position)
+        for epsilons in chunks:
+            strengths = run.states[0].new_tensor([1.0] if epsilons is None else list(epsilons))
+            found = _empty(run, len(strengths), chosen)
+            first = _First(direction, strengths.double(), perturbed_position, epsilons is None)
+            for packing in packings(
+                chosen, tokens.shape[1], len(strengths), budget, run.blocks.open_attention
+            ):
+                _changed_pass(run, found, packing, first)
+                if progress is not None:
+                    progress(packing.n_tokens)
+            _check_finite(found.response_response, run.blocks, "the response")
+            yield _with_names(found, run)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A model taken for measuring, and what its clean pass left.
+
+    Attributes:
+        blocks: the model.
+        tokens: (sequence, token).
+        tape: outputs of linear layers.
+        carrying: the modules with their rules.
+        states: of every position, the residual vectors, (sequence token, d_model).
+        attended: queries, keys and values of every layer.
+        keys_and_values: the same from the cache, where the model's own attention is used.
+    """
+
+    blocks: Blocks
+    tokens: Int[Tensor, "sequence token"]
+    tape: Tape
+    carrying: Carrying
+    states: list[Float[Tensor, "token d_model"]] = field(default_factory=list)
+    attended: dict[int, Clean] = field(default_factory=dict)
+    keys_and_values: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        return self.tokens.device
+
+
+@dataclass(frozen=True)
+class _First:
+    """The first change.
+
+    Attributes:
+        direction: at unit strength, (sequence token, d_model) in float64.
+        strengths: (epsilon,).
+        position: l at which it is made.
+        limit: leave out products of changes from there on.
+    """
+
+    direction: Tensor
+    strengths: Tensor
+    position: int
+    limit: bool
+
+
+def _sources(tokens: Tensor, sources: Tensor | None) -> Tensor:
+    n_sequences, t = tokens.shape
+    if sources is None:
+        return torch.arange(t).expand(n_sequences, t)
+    sources = torch.as_tensor(sources)
+    if sources.ndim != 2 or len(sources) != n_sequences or sources.shape[1] == 0:
+        raise ValueError(
+            f"sources: shape {tuple(sources.shape)}; give the same number for each of the "
+            f"{n_sequences} sequences"
+        )
+    if int(sources.min()) < 0 or int(sources.max()) >= t:
+        raise ValueError(f"sources: {sources.tolist()} are not all tokens 0 .. {t - 1}")
+    if any(len(set(row)) < len(row) for row in sources.tolist()):
+        raise ValueError("sources: a token is given twice in a sequence; give each once")
+    return sources
+
+
+@contextmanager
+def _prepared(
+    model: TransformerBridge, tokens: Tensor, products: str, position: int
+) -> Iterator[_Run]:
+    """Take the model, run the clean pass, and give the model back whatever happens."""
+    n_sequences, t = tokens.shape
+    if t > model.cfg.n_ctx:
+        raise ValueError(f"tokens: {t} per sequence exceed the model's context of {model.cfg.n_ctx}")
+    tape = Tape(n_tokens=n_sequences * t)
+    with (
+        unbridged(model) as blocks,
+        carrying(blocks.base, tape, blocks.mixing, products, TOKENS_PER_PASS["cpu"]) as modules,
+    ):
+        n_positions = len(blocks.positions)
+        if not 0 <= position < n_positions:
+            raise ValueError(
+                f"perturbed_position={position}: the model has positions 0 .. {n_positions - 1}"
+            )
+        run = _Run(blocks, tokens.to(blocks.device), tape, modules)
+        _clean_pass(run)
+        tape.recording = False
+        yield run
+
+
+def _clean_pass(run: _Run) -> None:
+    n_sequences, t = run.tokens.shape
+
+    def keep(state: Tensor, position: int) -> None:
+        run.states.append(_at_least_float32(state.reshape(-1, state.shape[-1]).clone()))
+
+    packing = Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t)
+    with _seen(run.blocks, keep):
+        _run(run, packing, clean=True)
+    _check_finite(torch.stack([(each * each).sum(-1) for each in run.states]), run.blocks, "a state")
+
+
+def _check_finite(by_position: Tensor, blocks: Blocks, what: str) -> None:
+    """One question to the device for all positions."""
+    finite = by_position.flatten(1).isfinite().all(1)
+    if not bool(finite.all()):
+        at = blocks.positions[int((~finite).nonzero()[0])]
+        raise ValueError(
+            f"model: {what} is not finite at layer {at.layer}, position {at.index} (after "
+            f"{at.sublayer}); check the weights, or load it with dtype=float32"
+        )
+
+
+def _direction(run: _Run, perturbation: Perturbation, position: int) -> Tensor:
+    def replaced(token: Tensor) -> Tensor:
+        other = _Run(run.blocks, torch.full_like(run.tokens, int(token)), Tape(False), run.carrying)
+        return _input_of(other)
+
+    exact = torch.float32 if run.device.type == "mps" else torch.float64
+    return perturbation.direction(run.states[position].to(exact), replaced)
+
+
+class _Seen(Exception):
+    """A pass may stop: what was to be seen has been."""
+
+
+def _input_of(run: _Run) -> Tensor:
+    """States of position 0 only."""
+    found: list[Tensor] = []
+
+    def keep(state: Tensor, position: int) -> None:
+        found.append(_at_least_float32(state.reshape(-1, state.shape[-1])))
+        raise _Seen
+
+    n_sequences, t = run.tokens.shape
+    with _seen(run.blocks, keep):
+        try:
+            _run(run, Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t), clean=True)
+        except _Seen:
+            pass
+    return found[0]
+
+
+def _empty(run: _Run, n_strengths: int, sources: Tensor) -> InnerProducts:
+    n_sequences, t = run.tokens.shape
+    squares = torch.stack([(each * each).sum(-1).to(run.device) for each in run.states])
+    shape = (len(squares), n_strengths, n_sequences, sources.shape[1], t)
+    empty = (squares.new_zeros(shape) for _ in range(5))
+    return InnerProducts(squares.unflatten(1, (n_sequences, t)), *empty, sources.to(run.device))
+
+
+def _with_names(found: InnerProducts, run: _Run) -> InnerProducts:
+    kept = {name: getattr(found, name) for name in vars(found)}
+    return InnerProducts(**(kept | {"fallback_modules": tuple(run.carrying.alone)}))
+
+
+def _changed_pass(run: _Run, found: InnerProducts, packing: Packing, first: _First) -> None:
+    """Carry the change through the suffixes of a pass and write its inner products."""
+    index = packing.index(run.device)
+    t = run.tokens.shape[1]
+    of_clean = index.sequence * t + index.target
+    terms = Terms(first.limit, of_clean)
+    at_source = (index.source == index.target).nonzero()[:, 0]
+    d = first.strengths[index.strength[at_source], None] * first.direction[of_clean[at_source]]
+    exact = (at_source, run.states[first.position][of_clean[at_source]].to(first.direction), d)
+    slot = _slots(found.sources, t)[index.sequence, index.source]
+    n_sequences, n_sources = found.sources.shape
+    row = (index.strength * n_sequences + index.sequence) * n_sources + slot
+    entry = row * t + index.target
+    kept = (
+        found.response_response,
+        found.response_state,
+        found.response_source,
+        found.response_perturbation,
+        found.perpendicular,
+    )
+    made = run.states[0].new_zeros((len(of_clean), d.shape[-1])).index_copy_(
+        0, at_source, d.to(run.states[0].dtype)
+    )
+
+    def put(state: Carried) -> None:
+        state.put(Rows(run.states[first.position], of_clean), made.view(state.shape))
+        state.exact = exact
+
+    def seen(state: Tensor, position: int) -> None:
+        if position < first.position:
+            return
+        here = Rows(run.states[position], of_clean)
+        if position == first.position:
+            if isinstance(state, Carried):
+                put(state)
+            entries, numbers = entry[at_source], _row_products(exact[2], exact[1], exact[2], exact[2])
+        else:
+            assert isinstance(state, Carried)
+            state.put(here)
+            change = state.change.flatten(0, -2)
+            entries, numbers = entry, _products(change, here, index.start, made)
+        for product, column in zip(kept, numbers.unbind(-1), strict=True):
+            product[position].view(-1).index_copy_(0, entries, column.to(product))
+
+    run.tape.calls.clear()
+    with _seen(run.blocks, seen), _started(run, first.position, terms, put):
+        _run(run, packing, clean=False)
+
+
+def _slots(sources: Tensor, t: int) -> Tensor:
+    """Which of the sources of a sequence a token is, (sequence, token)."""
+    slots = torch.zeros((len(sources), t), dtype=torch.long, device=sources.device)
+    order = torch.arange(sources.shape[1], device=sources.device).expand_as(sources)
+    return slots.scatter_(1, sources, order)
+
+
+def _products(change: Tensor, clean: Rows, start: Tensor, made: Tensor) -> Float[Tensor, "row 5"]:
+    """The five inner products of every row of a pass."""
+    numbers = []
+
+    def of_rows(saved: Sequence[Tensor], rows: slice) -> Tensor:
+        beginning = start[rows]
+        numbers.append(
+            _row_products(
+                change[rows],
+                saved[0].to(change.dtype),
+                change.index_select(0, beginning),
+                made.index_select(0, beginning),
+            )
+        )
+        return numbers[-1]
+
+    size = max((1 << 17) // change.shape[-1], 1) if change.device.type == "cpu" else len(change)
+    for begin in range(0, len(change), size):
+        rows = slice(begin, begin + size)
+        of_rows([clean[rows]], rows)
+    return torch.cat(numbers)
+
+
+def _row_products(d: Tensor, x: Tensor, at_source: Tensor, made: Tensor) -> Float[Tensor, "row 5"]:
+    dx = (d * x).sum(-1)
+    xx = (x * x).sum(-1)
+    across = torch.addcmul(d, (dx / torch.where(xx > 0, xx, 1))[:, None], x, value=-1)
+    others = ((d * d).sum(-1), dx, (d * at_source).sum(-1), (d * made).sum(-1))
+    return torch.stack([*others, (across * across).sum(-1)], dim=-1)
+
+
+@contextmanager
+def _seen(blocks: Blocks, see: Callable[[Tensor, int], object]) -> Iterator[None]:
+    """Show the states (.., d_model) of every position in turn."""
+
+    def on_input(module: object, args: tuple, position: int) -> None:
+        see(args[0], position)
+
+    def on_output(module: object, args: tuple, output: Any, position: int) -> None:
+        see(output if isinstance(output, Tensor) else output[0], position)
+
+    with ExitStack() as hooks:
+        for position, (module, is_input) in enumerate(blocks.hooked):
+            register: Any = (
+                module.register_forward_pre_hook if is_input else module.register_forward_hook
+            )
+            shown = partial(on_input if is_input else on_output, position=position)
+            hooks.callback(register(shown).remove)
+        yield
+
+
+@contextmanager
+def _started(
+    run: _Run, position: int, terms: Terms, put: Callable[[Carried], None]
+) -> Iterator[None]:
+    """Carry a change from the block on in which it is made; skip the blocks before it.
+
+    Where it is made inside the block it is zero until then.
+    """
+    at = run.blocks.positions[position]
+    inside = at.sublayer == "attention"
+    n_skipped = at.layer + (at.sublayer in ("mlp", "block"))
+    if n_skipped == len(run.blocks.layers):
+        # After the last block nothing is left to run but that block, with no change.
+        n_skipped, inside = n_skipped - 1, True
+    n_tokens = len(terms.index) if terms.index is not None else 0
+
+    def begin(module: object, args: tuple) -> tuple:
+        nothing = run.states[0].new_zeros((n_tokens, run.states[0].shape[-1]))
+        before = Rows(run.states[max(position - 1, 0)], terms.index)
+        state = Carried(before, nothing.view(args[0].shape), terms, args[0].dtype)
+        if not inside:
+            put(state)
+        return (state, *args[1:])
+
+    def skipped(hidden: Tensor, *_: Any, **__: Any) -> Any:
+        return hidden
+
+    with ExitStack() as undo:
+        # Before the hook that sees the state.
+        begins = run.blocks.layers[n_skipped].register_forward_pre_hook(begin, prepend=True)
+        undo.callback(begins.remove)
+        for module in run.blocks.layers[:n_skipped]:
+            undo.callback(_put_back, module, vars(module).get("forward"))
+            module.forward = skipped  # type: ignore[method-assign]
+        yield
+
+
+def _put_back(module: torch.nn.Module, forward: Callable[..., Any] | None) -> None:
+    vars(module).pop("forward", None)
+    if forward is not None:
+        module.forward = forward  # type: ignore[method-assign]
+
+
+def _run(run: _Run, packing: Packing, clean: bool) -> None:
+    """Run the blocks on the tokens of a pass, and nothing after them but the final norm."""
+    (_run_end_to_end if run.blocks.open_attention else _run_in_rows)(run, packing, clean)
+
+
+def _run_end_to_end(run: _Run, packing: Packing, clean: bool) -> None:
+    index = packing.index(run.device)
+    run.blocks.base(
+        run.tokens[index.sequence, index.target][None],
+        position_ids=index.target[None],
+        use_cache=False,
+        suffixes=Attended(packing, run.attended),
+    )
+
+
+def _run_in_rows(run: _Run, packing: Packing, clean: bool) -> None:
+    """The same with one source, for a model whose own attention has to be used."""
+    (segment,) = packing.segments
+    layers: list[DynamicLayer]
+    if clean:
+        layers = [DynamicLayer() for _ in range(run.blocks.base.config.num_hidden_layers)]
+    else:
+        layers = [
+            _CleanLayer(*run.keys_and_values[layer], segment)
+            for layer in sorted(run.keys_and_values)
+        ]
+    rows = run.tokens[list(segment.sequences), segment.source :]
+    rows = rows.repeat(segment.stop - segment.first, 1)
+    run.blocks.base(rows, past_key_values=Cache(layers=[*layers]), use_cache=True)
+    if clean:
+        for number, layer in enumerate(layers):
+            assert layer.keys is not None
+            assert layer.values is not None
+            run.keys_and_values[number] = (layer.keys, layer.values)
+
+
+class _CleanLayer(DynamicLayer):
+    """Keys and values of the whole clean sequences, with the changes of the suffix.
+
+    The rows are the sequences of the segment repeated once per strength.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, segment: Segment) -> None:
+        super().__init__()
+        chosen = list(segment.sequences) * (segment.stop - segment.first)
+        self.whole = keys[chosen], values[chosen]
+        self.lazy_initialization(*self.whole)
+        # What the model takes for the length of the past.
+        self.keys, self.values = (each[:, :, : segment.source] for each in self.whole)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        found = []
+        for clean, moved in zip(self.whole, (key_states, value_states), strict=True):
+            if not isinstance(moved, Carried):
+                # A skipped part of the model: nothing changes there.
+                found.append(clean)
+                continue
+            before = clean.shape[2] - moved.shape[2]
+            change = torch.nn.functional.pad(moved.change, (0, 0, before, 0))
+            found.append(Carried(clean, change, moved.terms, moved.dtype))
+        return found[0], found[1]
+
+
+def _at_least_float32(state: Tensor) -> Tensor:
+    return state.float() if state.dtype in (torch.float16, torch.bfloat16) else state

@@ -1,0 +1,278 @@
+"""Changes of the functions that a transformer is made of, exact at any strength.
+
+Each rule takes clean values v and their changes d and returns f(v + d) - f(v) without ever
+subtracting two nearly equal numbers, so that a change keeps its relative precision however weak
+it is. With `limit` the products of changes are left out: the same rule is then the derivative of f
+applied to d. (The equations are derived in the book's page on the method.)
+
+Where a change is so strong that the form for weak ones would overflow or lose digits, single
+elements are computed anew in float64, in which plain forms suffice.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+# Beyond it e^d is no longer an ordinary number for what multiplies it.
+_STRONG = 20.0
+_GELU_TANH = math.sqrt(2 / math.pi)
+_GELU_CUBIC = 0.044715
+# Nodes and weights of Gauss-Legendre quadrature on [-1, 1]; 8 of them are exact to degree 15.
+_NODES = (0.1834346424956498, 0.5255324099163290, 0.7966664774136267, 0.9602898564975363)
+_WEIGHTS = (0.3626837833783620, 0.3137066458778873, 0.2223810344533745, 0.1012285362903763)
+
+
+def product(x: Tensor, dx: Tensor, y: Tensor, dy: Tensor, limit: bool) -> Tensor:
+    """x'y' - x y = dx y + x' dy, with x' = x + dx; in the limit dx y + x dy."""
+    return torch.addcmul(dx * y, x if limit else x + dx, dy)
+
+
+def quotient(x: Tensor, dx: Tensor, y: Tensor, dy: Tensor, limit: bool) -> Tensor:
+    """x'/y' - x/y = (dx - (x / y) dy) / y', with y' = y + dy; in the limit / y."""
+    return (dx - x / y * dy) / (y if limit else y + dy)
+
+
+def square(v: Tensor, d: Tensor, limit: bool) -> Tensor:
+    """(v + d)^2 - v^2 = d (2 v + d); in the limit 2 v d."""
+    return d * (2 * v if limit else 2 * v + d)
+
+
+def cube(v: Tensor, d: Tensor, limit: bool) -> Tensor:
+    """(v + d)^3 - v^3 = d (3 v (v + d) + d^2); in the limit 3 v^2 d."""
+    return d * (3 * v * v if limit else 3 * v * (v + d) + d * d)
+
+
+def clamp(v: Tensor, d: Tensor, low: float, high: float, limit: bool) -> Tensor:
+    """d as far as it stays between the bounds; in the limit d where v lies between them."""
+    if limit:
+        return d * ((v > low) & (v < high))
+    kept = v.clamp(low, high)
+    return torch.minimum(torch.maximum(d + (v - kept), low - kept), high - kept)
+
+
+def relu(v: Tensor, d: Tensor, limit: bool) -> Tensor:
+    """d, 0, or the part of d beyond the kink."""
+    return clamp(v, d, 0.0, math.inf, limit)
+
+
+def sigmoid(v: Tensor, d: Tensor, limit: bool) -> Tensor:
+    """s(v + d) - s(v) = (1 - e^-d) s(v + d) s(-v), with the signs of v and d turned where d < 0.
+
+    In the limit s(v) s(-v) d.
+    """
+    if limit:
+        return torch.sigmoid(v) * torch.sigmoid(-v) * d
+    sign = torch.where(d < 0, -1.0, 1.0).to(d.dtype)
+    grown = -torch.expm1(-d.abs()) * sign
+    return grown * _sigmoid_of_sum(sign * v, sign * d) * torch.sigmoid(-sign * v)
+
+
+def tanh(v: Tensor, d: Tensor, limit: bool) -> Tensor:
+    """Twice the change of the sigmoid of 2 v."""
+    return 2 * sigmoid(2 * v, 2 * d, limit)
+
+
+def _sigmoid_of_sum(v: Tensor, d: Tensor) -> Tensor:
+    """s(v + d) for d >= 0, where the rounding of v + d would show in the tail.
+
+    s(v) / (s(v) + s(-v) e^-d), but where s(v) is below the normal numbers.
+    """
+    s, n = torch.sigmoid(v), torch.sigmoid(-v)
+    normal = s > torch.finfo(s.dtype).tiny
+    return torch.where(normal, s / (s + n * torch.exp(-d)), torch.sigmoid(v + d))
+
+
+class SelfGated:
+    """x s(w(x)): a value times the sigmoid of a function of it, such as silu and GELU.
+
+    With E = e^-dw - 1 and n = s(-w) the change is s(w') (d - x n E), where s(w') = s / (1 + n E);
+    in the limit s (d + x n dw).
+    """
+
+    def value(self, x: Tensor) -> Tensor:
+        """x s(w)."""
+        return self.value_of(self.saved(x))
+
+    def gate(self, x: Tensor) -> Tensor:
+        """w(x)."""
+        raise NotImplementedError
+
+    def gate_change(self, x: Tensor, d: Tensor, limit: bool) -> Tensor:
+        """w(x + d) - w(x)."""
+        raise NotImplementedError
+
+    def saved(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What the change needs of the clean value: x, s(w), s(-w)."""
+        w = self.gate(x.to(_exact(x)))
+        return (x, torch.sigmoid(w).to(x.dtype), torch.sigmoid(-w).to(x.dtype))
+
+    def value_of(self, saved: Sequence[Tensor]) -> Tensor:
+        """x s(w), of what is saved."""
+        return saved[0] * saved[1]
+
+    def change(self, saved: Sequence[Tensor], d: Tensor, limit: bool) -> Tensor:
+        """Of x s(w), for a change d of x."""
+        x, s, n = saved
+        dw = self.gate_change(x, d, limit)
+        if limit:
+            return torch.addcmul(d, x * n, dw).mul_(s)
+        t = torch.expm1(-dw).mul_(n)
+        found = torch.addcmul(d, x, t, value=-1).mul_(s).div_(t + 1)
+        return _replaced(found, (t < -0.75) | (dw < -_STRONG), self._strong_change, (x, d))
+
+    def _strong_change(self, x: Tensor, d: Tensor) -> Tensor:
+        x, d = (each.to(_exact(each)) for each in (x, d))
+        w, dw = self.gate(x), self.gate_change(x, d, limit=False)
+        return d * torch.sigmoid(w + dw) + x * sigmoid(w, dw, limit=False)
+
+
+class Silu(SelfGated):
+    """x s(x)."""
+
+    def gate(self, x: Tensor) -> Tensor:
+        return x
+
+    def gate_change(self, x: Tensor, d: Tensor, limit: bool) -> Tensor:
+        return d
+
+
+class GeluTanh(SelfGated):
+    """x s(w) with w = 2 c (x + 0.044715 x^3), c = (2 / pi)^(1/2): the tanh form of GELU."""
+
+    def gate(self, x: Tensor) -> Tensor:
+        return 2 * _GELU_TANH * (x + _GELU_CUBIC * x**3)
+
+    def gate_change(self, x: Tensor, d: Tensor, limit: bool) -> Tensor:
+        """dw = 2 c d (1 + 0.044715 (3 x^2 + 3 x d + d^2))."""
+        cubic = x * x if limit else torch.addcmul(x * x, torch.add(x, d, alpha=1 / 3), d)
+        return cubic.mul_(6 * _GELU_TANH * _GELU_CUBIC).add_(2 * _GELU_TANH).mul_(d)
+
+
+class QuickGelu(SelfGated):
+    """x s(1.702 x)."""
+
+    def gate(self, x: Tensor) -> Tensor:
+        return 1.702 * x
+
+    def gate_change(self, x: Tensor, d: Tensor, limit: bool) -> Tensor:
+        return 1.702 * d
+
+
+SILU, GELU_TANH, QUICK_GELU = Silu(), GeluTanh(), QuickGelu()
+
+
+def gelu(v: Tensor, d: Tensor, limit: bool) -> Tensor:
+    """v' P(v') - v P(v) = d P(v') + v (P(v') - P(v)), P the normal distribution function.
+
+    The difference of P is the integral of its density from v to v', by Gauss-Legendre where that
+    is short, and a difference of error functions of the same side elsewhere. In float64: the
+    density depends on v^2.
+    """
+    x, step = v.to(_exact(v)), d.to(_exact(d))
+    if limit:
+        found = step * (_normal(x) + x * _density(x))
+    else:
+        found = step * _normal(x + step) + x * _normal_change(x, step)
+    return found.to(d.dtype)
+
+
+def _normal(v: Tensor) -> Tensor:
+    return torch.special.erfc(-v / math.sqrt(2)) / 2
+
+
+def _density(v: Tensor) -> Tensor:
+    return torch.exp(-v * v / 2) / math.sqrt(2 * math.pi)
+
+
+def _normal_change(v: Tensor, d: Tensor) -> Tensor:
+    middle, half = v + d / 2, d / 2
+    integral = torch.zeros_like(v)
+    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+        integral += weight * (_density(middle + node * half) + _density(middle - node * half))
+    # P(v) = 1 - P(-v): both values from the tail in which v lies.
+    side = torch.where(v > 0, -1.0, 1.0).to(v.dtype)
+    apart = side * (_normal(side * (v + d)) - _normal(side * v))
+    return torch.where(d.abs() * v.abs().clamp(min=1) < 1, half * integral, apart)
+
+
+def softmax(scores: Tensor, weights: Tensor, d: Tensor, limit: bool) -> Tensor:
+    """p' - p = p (E - m) / (1 + m) with E = e^d - 1 and m = sum p E, p the softmax of the scores.
+
+    A softmax does not see what all scores share: d is counted from that at the largest p. In the
+    limit p (d - sum p d). Where some d exceeds 20, from the scores.
+
+    Args:
+        scores: (..., key), -inf or less than -1e30 where a key is hidden; broadcast over d.
+        weights: p, their softmax.
+        d: change of the scores (..., key).
+        limit: leave out products of changes.
+    """
+    hidden = scores < -1e30
+    largest = weights.argmax(-1, keepdim=True)
+    d = d - d.gather(-1, largest.expand(*d.shape[:-1], 1))
+    d.masked_fill_(hidden, 0)
+    if limit:
+        return weights * (d - (weights * d).sum(-1, keepdim=True))
+    rare = d.amax(-1) > _STRONG
+    grown = torch.expm1(d).mul_(weights)
+    mean = grown.sum(-1, keepdim=True)
+    found = torch.addcmul(grown, weights, mean, value=-1).div_(mean + 1)
+    return _replaced(found, rare, _strong_softmax, (scores.expand_as(d), d))
+
+
+def _strong_softmax(scores: Tensor, d: Tensor) -> Tensor:
+    exact = scores.to(_exact(scores))
+    return torch.softmax(exact + d, -1) - torch.softmax(exact, -1)
+
+
+def normalised(x: Tensor, d: Tensor, constant: float, limit: bool) -> Tensor:
+    """x' / |x'| - x / |x| with |x|^2 = mean x^2 + constant, as in RMSNorm (and, centred, LayerNorm).
+
+    A norm does not see a change parallel to x but for its constant e: d = a x + w with
+    a = (x.d) / (x.x), m = mean x^2, c = mean(x w), p = mean(w^2),
+    m' = (1 + a)^2 m + 2 (1 + a) c + p, r = (m + e)^(-1/2), r' = (m' + e)^(-1/2). Then the change is
+    r' w + x ((1 + a) r' - r), where for 1 + a >= 0
+    (1 + a) r' - r = r^2 r'^2 (e a (2 + a) - 2 (1 + a) c - p) / ((1 + a) r' + r).
+    In the limit r w + x r^3 (e a - c).
+
+    Args:
+        x: (..., width).
+        d: change of x.
+        constant: e.
+        limit: leave out products of changes.
+    """
+    m = (x * x).mean(-1, keepdim=True)
+    a = (x * d).mean(-1, keepdim=True) / torch.where(m > 0, m, 1)
+    w = torch.addcmul(d, a, x, value=-1)
+    c = (x * w).mean(-1, keepdim=True)
+    r = torch.rsqrt(m + constant)
+    if limit:
+        return torch.addcmul(r * w, x, r**3 * (constant * a - c))
+    p = (w * w).mean(-1, keepdim=True)
+    scale = 1 + a
+    r_new = torch.rsqrt(scale * scale * m + 2 * scale * c + p + constant)
+    fine = (r * r_new) ** 2 * (constant * a * (2 + a) - 2 * scale * c - p)
+    along = torch.where(scale < 0, scale * r_new - r, fine / (scale * r_new + r).abs())
+    return torch.addcmul(w.mul_(r_new), x, along)
+
+
+def _exact(like: Tensor) -> torch.dtype:
+    """float64, where the device has it."""
+    return like.dtype if like.device.type == "mps" else torch.float64
+
+
+def _replaced(
+    found: Tensor, rare: Tensor, formula: Callable[..., Tensor], arguments: Sequence[Tensor]
+) -> Tensor:
+    """`found`, with the elements (or rows) `rare` computed by `formula` instead.
+
+    On a processor only those are computed. Elsewhere all are: to ask which would mean to wait.
+    """
+    if found.device.type != "cpu":
+        instead = formula(*arguments).to(found.dtype)
+        return torch.where(rare if rare.ndim == found.ndim else rare[..., None], instead, found)
+    if rare.any():
+        found[rare] = formula(*(each[rare] for each in arguments)).to(found.dtype)
+    return found
