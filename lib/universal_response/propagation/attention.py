@@ -5,6 +5,7 @@ mixed z = p v by dp v + p' dv. Left of the source nothing changes, so dk and dv 
 suffix; q, k, v and p are those of the clean pass.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,15 +48,22 @@ class Form:
 class Pattern:
     """Clean scores, before and after their bound, and their softmax, for the last queries.
 
+    Rows are (query, head that shares the key) in this order, so that those of later queries are a
+    part of the whole without a copy.
+
     Attributes:
-        raw: scaled scores, (sequence, head, query, key).
+        raw: scaled scores, (sequence, key_head, row, key).
         scores: the same bounded, -inf where a key is hidden; a last key more where there is a sink.
         weights: softmax of `scores`.
+        largest: key of the largest weight, (sequence, key_head, row, 1).
+        mixture: values as weighted, (sequence, key_head, row, d_head).
     """
 
     raw: Tensor
     scores: Tensor
     weights: Tensor
+    largest: Tensor
+    mixture: Tensor
 
 
 @dataclass
@@ -138,23 +146,25 @@ def _clean_attention(
     t = suffixes.packing.t
     q, k, v = (each[0].unflatten(1, (-1, t)).transpose(0, 1) for each in (query, key, value))
     clean = suffixes.clean[layer] = Clean(q, k, v)
-    weights = pattern(clean, 0, suffixes, form).weights[..., :t].to(v.dtype)
-    mixed = _grouped(weights, v) @ v
-    return mixed.unflatten(2, (-1, t)).flatten(1, 2).transpose(1, 2).flatten(0, 1)[None]
+    mixture = pattern(clean, 0, suffixes, form).mixture
+    return _by_token(mixture, q.shape[1] // k.shape[1])[None].to(query.dtype)
 
 
 def pattern(clean: Clean, first: int, suffixes: Attended, form: Form) -> Pattern:
     """Clean pattern of the queries first .. T-1, in float32 at least."""
-    q, k = clean.query[:, :, first:], clean.key
-    accurate = torch.promote_types(q.dtype, torch.float32)
-    raw = (_grouped(q, k) * form.scaling) @ k.transpose(-2, -1)
-    raw = raw.unflatten(2, (-1, q.shape[2])).flatten(1, 2).to(accurate)
+    accurate = torch.promote_types(clean.query.dtype, torch.float32)
+    q, k, v = (each.to(accurate) for each in (clean.query[:, :, first:], clean.key, clean.value))
+    n_shared = q.shape[1] // k.shape[1]
+    raw = (_by_key(q, n_shared) * form.scaling) @ k.transpose(-2, -1)
     scores = raw if form.softcap is None else form.softcap * torch.tanh(raw / form.softcap)
-    scores = scores + suffixes.mask(first, form.window, scores)
+    scores = scores + suffixes.mask(first, form.window, scores).repeat_interleave(n_shared, 0)
     if form.sinks is not None:
-        sinks = form.sinks.to(accurate).view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+        sinks = form.sinks.to(accurate).view(k.shape[1], 1, n_shared).expand(-1, q.shape[2], -1)
+        sinks = sinks.flatten(1)[None, ..., None].expand(*scores.shape[:3], 1)
         scores = torch.cat([scores, sinks], dim=-1)
-    return Pattern(raw, scores, torch.softmax(scores, -1))
+    weights = torch.softmax(scores, -1)
+    mixture = weights[..., : k.shape[2]] @ v
+    return Pattern(raw, scores, weights, weights.argmax(-1, keepdim=True), mixture)
 
 
 def changes(
@@ -172,14 +182,15 @@ def changes(
     parts = []
     for segment, place in packing.rows:
         of_segment = _of_segment(clean, whole, segment, first)
-        d = tuple(_rows(each[0, :, place], segment) for each in moved)
+        d = [_rows(each[0, :, place], segment) for each in moved]
         parts.append(segment_changes(*of_segment, d, form, terms.limit))
     return torch.cat(parts)
 
 
 def _of_segment(clean: Clean, whole: Pattern, segment: Segment, first: int) -> tuple[Clean, Pattern]:
     """Clean states of the sequences of a segment, queries and pattern from its source on."""
-    skipped = segment.source - first
+    n_shared = clean.query.shape[1] // clean.key.shape[1]
+    skipped = (segment.source - first) * n_shared
 
     def chosen(each: Tensor) -> Tensor:
         every = len(segment.sequences) == len(each)
@@ -194,7 +205,7 @@ def _of_segment(clean: Clean, whole: Pattern, segment: Segment, first: int) -> t
 def segment_changes(
     clean: Clean,
     seen: Pattern,
-    moved: tuple[Tensor, ...],
+    moved: Sequence[Tensor],
     form: Form,
     limit: bool,
 ) -> Float[Tensor, "packed head d_head"]:
@@ -208,30 +219,36 @@ def segment_changes(
         limit: leave out products of changes.
     """
     dq, dk, dv = moved
-    length = dq.shape[3]
     k, v = (each.to(dq.dtype) for each in (clean.key, clean.value))
-    t = k.shape[2]
-    dq = _grouped(dq, k) * form.scaling
-    q = _grouped(clean.query.to(dq.dtype), k) * form.scaling
+    t, length, n_shared = k.shape[2], dk.shape[3], dq.shape[2] // dk.shape[2]
+    dq = _by_key(dq, n_shared) * form.scaling
+    q = _by_key(clean.query.to(dq.dtype), n_shared) * form.scaling
     d = dq @ k.transpose(-2, -1)
     d[..., t - length :] += (q if limit else q + dq) @ dk.transpose(-2, -1)
-    d = d.unflatten(3, (-1, length)).flatten(2, 3)
     if form.softcap is not None:
         d = form.softcap * rules.tanh(seen.raw / form.softcap, d / form.softcap, limit)
     if form.sinks is not None:
         d = torch.nn.functional.pad(d, (0, 1))
-    dp = rules.softmax(seen.scores, seen.weights, d, limit)[..., :t]
-    p = seen.weights[..., :t]
-    weights = _grouped((p if limit else p + dp)[..., t - length :].expand_as(dp[..., t - length :]), k)
-    dz = _grouped(dp, k) @ v
-    dz += weights @ dv
-    # (strength, sequence, key head, query head x token, d_head) -> (row token, head, d_head)
-    return dz.unflatten(3, (-1, length)).flatten(2, 3).transpose(2, 3).flatten(0, 2)
+    d -= d.gather(-1, seen.largest.expand(*d.shape[:-1], 1))
+    if not limit and rules.is_strong(d):
+        dp = rules.softmax(seen.scores, seen.weights, d, limit)[..., :t]
+        dz = dp @ v + (seen.weights[..., :t] + dp)[..., t - length :] @ dv
+    else:
+        dz = rules.mixed(seen.weights, d, v, dv, seen.mixture, limit)
+    return _by_token(dz, n_shared)
 
 
-def _grouped(of_queries: Tensor, keys: Tensor) -> Tensor:
-    """Queries that share a key are further rows of one matrix product."""
-    return of_queries.unflatten(-3, (keys.shape[1], -1)).flatten(-3, -2)
+def _by_key(of_heads: Tensor, n_shared: int) -> Tensor:
+    """(.., head, token, width) -> (.., key_head, token x shared, width): one matrix product each."""
+    if n_shared == 1:
+        return of_heads
+    return of_heads.unflatten(-3, (-1, n_shared)).transpose(-3, -2).flatten(-3, -2)
+
+
+def _by_token(mixture: Tensor, n_shared: int) -> Float[Tensor, "packed head d_head"]:
+    """(.., key_head, token x shared, width) -> (.. x token, head, width)."""
+    by_token = mixture.unflatten(-2, (-1, n_shared)).transpose(-4, -3)
+    return by_token.flatten(0, -4).flatten(1, 2)
 
 
 def _rows(states: Float[Tensor, "head packed d_head"], segment: Segment) -> Tensor:

@@ -120,9 +120,6 @@ def unbridged(model: TransformerBridge) -> Iterator[Blocks]:
         if open_attention:
             ALL_ATTENTION_FUNCTIONS[_ATTENTION] = attend
             inner.config._attn_implementation = _ATTENTION
-        else:
-            # Its own, step by step: a rule belongs to each.
-            inner.config._attn_implementation = "eager"
         yield Blocks(inner.base_model, hooked, found, blocks, mixing, open_attention)
     finally:
         inner.config._attn_implementation = before

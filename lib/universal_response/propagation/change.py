@@ -19,7 +19,7 @@ from universal_response.propagation import rules
 from universal_response.propagation.rules import SelfGated
 
 # Numbers of an elementwise rule that a processor takes at a time, so that all it needs stays in cache.
-NUMBERS_AT_A_TIME = 1 << 17
+NUMBERS_AT_A_TIME = 3 << 16
 
 Rule = Callable[..., Any]
 RULES: dict[Callable[..., Any], Rule] = {}
@@ -77,9 +77,15 @@ class Pending:
     def saved(self) -> Sequence[Tensor | Rows]:
         return computed(self.gate, self.activation.saved)
 
-    def of_rows(self, saved: Sequence[Tensor], rows: slice) -> Tensor:
-        limit = self.gate.terms.limit
-        return self.activation.change(saved, _flat(self.gate.change)[rows], limit)
+    @property
+    def of_rows(self) -> Callable[[slice], Tensor]:
+        """The change of some rows."""
+        saved, change, limit = self.saved, _flat(self.gate.change), self.gate.terms.limit
+
+        def found(rows: slice) -> Tensor:
+            return self.activation.change(lambda k: saved[k][rows], change[rows], limit)
+
+        return found
 
 
 class Carried(torch.Tensor):
@@ -88,6 +94,8 @@ class Carried(torch.Tensor):
     terms: Terms
     # Rows, their values and changes in full precision, where no other row changes.
     exact: tuple[Tensor, Tensor, Tensor] | None = None
+    # Of every row mean x^2, (x.d) / (x.x) and mean w^2 of the part w perpendicular to x, (row, 1).
+    moments: tuple[Tensor, Tensor, Tensor] | None = None
     # Whether its numbers may be those of another tensor as well.
     shared: bool = False
     _value: Tensor | Rows | Callable[[], Tensor]
@@ -132,14 +140,15 @@ class Carried(torch.Tensor):
     def change(self) -> Tensor:
         if isinstance(self._change, Pending):
             pending = self._change
-            self._change = by_rows(self.shape, pending.saved, pending.of_rows)
+            self._change = by_rows(self.shape, self.device, pending.of_rows)
         return self._change
 
-    def put(self, value: Tensor | Rows, change: Tensor | None = None) -> None:
+    def put(self, value: Any, change: Tensor | Pending | None = None) -> None:
         """Set what this tensor carries, for all who hold it."""
         self._value = value
         if change is not None:
             self._change = change
+        self.moments = self.exact = None
 
     @classmethod
     def __torch_function__(
@@ -227,32 +236,19 @@ def find(*arguments: Any) -> Carried:
 
 
 def by_rows(
-    shape: torch.Size,
-    saved: Sequence[Tensor | Rows],
-    function: Callable[[Sequence[Tensor], slice], Tensor],
+    shape: torch.Size, device: torch.device, function: Callable[[slice], Tensor]
 ) -> Tensor:
     """Evaluate a rule that treats rows alike, on some rows after others on a processor.
 
     Args:
         shape: of the result, (..., width).
-        saved: clean tensors (row, width) that the rule needs.
-        function: called with `saved` of some rows, and which those are; gives (row, width).
+        device: of the result.
+        function: called with rows, gives their results (row, width).
     """
     n_rows = shape[:-1].numel()
-    first = saved[0].table if isinstance(saved[0], Rows) else saved[0]
-    on_cpu = first.device.type == "cpu"
-    size = max(NUMBERS_AT_A_TIME // shape[-1], 1) if on_cpu else max(n_rows, 1)
-    found: Tensor | None = None
-    for start in range(0, n_rows, size):
-        rows = slice(start, min(start + size, n_rows))
-        part = function([each[rows] for each in saved], rows)
-        if size >= n_rows:
-            return part.view(shape)
-        if found is None:
-            found = part.new_empty((n_rows, shape[-1]))
-        found[rows] = part
-    assert found is not None
-    return found.view(shape)
+    size = max(NUMBERS_AT_A_TIME // shape[-1], 1) if device.type == "cpu" else max(n_rows, 1)
+    parts = [function(slice(at, min(at + size, n_rows))) for at in range(0, n_rows, size)]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(shape)
 
 
 def _flat(tensor: Tensor) -> Tensor:
@@ -414,14 +410,13 @@ def _product(function: Any, x: Any, y: Any) -> Carried:
 
 def _gated(pending: Pending, other: Carried) -> Tensor:
     """Change of an activation times another tensor, as in a gated MLP, in one go."""
-    limit, change = other.terms.limit, _flat(other.change)
+    limit, dy, dx = other.terms.limit, _flat(other.change), pending.of_rows
+    x, (y,) = pending.saved[3], computed(other, _itself)
 
-    def of_rows(saved: Sequence[Tensor], rows: slice) -> Tensor:
-        *clean, y = saved
-        x = pending.activation.value_of(clean)
-        return rules.product(x, pending.of_rows(clean, rows), y, change[rows], limit)
+    def of_rows(rows: slice) -> Tensor:
+        return rules.product(x[rows], dx(rows), y[rows], dy[rows], limit)
 
-    return by_rows(other.shape, [*pending.saved, *computed(other, _itself)], of_rows)
+    return by_rows(other.shape, other.device, of_rows)
 
 
 def _itself(v: Tensor) -> tuple[Tensor, ...]:
@@ -567,7 +562,7 @@ def _in_place(function: Any, carried: Any, *arguments: Any, **named: Any) -> Car
         raise NoRule(f"{function.__name__}: no rule for writing into a tensor that others may share")
     before = Carried(carried._value, carried._change, carried.terms, carried.dtype)
     found = apply(_IN_PLACE[function], before, *arguments, **named)
-    carried._value, carried._change, carried.exact = found._value, found._change, None
+    carried.put(found._value, found._change)
     return carried
 
 
@@ -602,27 +597,37 @@ def _layer_norm(
 
 def norm_change(carried: Carried, constant: float, gain: Tensor | None, centred: bool) -> Tensor:
     """Change of a norm over the last dimension."""
+    change, limit = _flat(carried.change), carried.terms.limit
+    gain = None if gain is None else gain.to(change.dtype)
     if carried.exact is not None:
         rows, x, d = carried.exact
-        found = torch.zeros_like(_flat(carried.change))
-        found[rows] = _normalised(x, d, constant, gain, centred, carried.terms.limit).to(found.dtype)
-        return found.view(carried.shape)
-    change, limit = _flat(carried.change), carried.terms.limit
+        found = torch.zeros_like(change)
+        found[rows] = _normalised(x, d, constant, centred, limit).to(found.dtype)
+        return (found if gain is None else found.mul_(gain)).view(carried.shape)
+    (clean,) = computed(carried, _itself)
+    moments = None if centred else carried.moments
+    if moments is not None:
+        m, a, p = moments
+        r, b = rules.norm_factors(m, a, 0.0, p, constant, limit)
+        # r w + b x, with w = d - a x.
+        b = b - r * a
 
-    def of_rows(saved: Sequence[Tensor], rows: slice) -> Tensor:
-        return _normalised(saved[0], change[rows], constant, gain, centred, limit)
+    def of_rows(rows: slice) -> Tensor:
+        x, d = clean[rows].to(change.dtype), change[rows]
+        if moments is None:
+            found = _normalised(x, d, constant, centred, limit)
+        else:
+            found = torch.mul(d, r[rows]).addcmul_(x, b[rows])
+        return found if gain is None else found.mul_(gain)
 
-    return by_rows(carried.shape, computed(carried, _itself), of_rows)
+    return by_rows(carried.shape, carried.device, of_rows)
 
 
-def _normalised(
-    x: Tensor, d: Tensor, constant: float, gain: Tensor | None, centred: bool, limit: bool
-) -> Tensor:
+def _normalised(x: Tensor, d: Tensor, constant: float, centred: bool, limit: bool) -> Tensor:
     x = x.to(d.dtype)
     if centred:
         x, d = (each - each.mean(-1, keepdim=True) for each in (x, d))
-    found = rules.normalised(x, d, constant, limit)
-    return found if gain is None else found.mul_(gain.to(found.dtype))
+    return rules.normalised(x, d, constant, limit)
 
 
 @rule(_F.scaled_dot_product_attention)

@@ -22,7 +22,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from universal_response.propagation.attention import Attended, Clean
 from universal_response.propagation.blocks import Blocks, unbridged
-from universal_response.propagation.change import Carried, Rows, Terms, by_rows
+from universal_response.propagation.change import NUMBERS_AT_A_TIME, Carried, Rows, Terms
 from universal_response.propagation.modules import Carrying, Tape, carrying
 from universal_response.propagation.perturbation import Perturbation, Scaling
 from universal_response.propagation.suffixes import Index, Packing, Segment, packings
@@ -362,7 +362,8 @@ def _changed_pass(run: _Run, found: InnerProducts, packing: Packing, first: _Fir
             state.put(here)
             change = state.change.flatten(0, -2)
             entries, numbers = entry, _products(change, here, index.start, made)
-        for product, column in zip(kept, numbers.unbind(-1), strict=True):
+            state.moments = _moments(numbers, state.shape[-1])
+        for product, column in zip(kept, numbers[:, :5].unbind(-1), strict=True):
             product[position].view(-1).index_copy_(0, entries, column.to(product))
 
     run.tape.calls.clear()
@@ -377,35 +378,36 @@ def _slots(sources: Tensor, t: int) -> Tensor:
     return slots.scatter_(1, sources, order)
 
 
-def _products(change: Tensor, clean: Rows, start: Tensor, made: Tensor) -> Float[Tensor, "row 5"]:
-    """The five inner products of every row of a pass."""
-    numbers = []
+def _products(
+    change: Tensor, clean: Rows, start: Tensor, made: Tensor
+) -> Float[Tensor, "row 6"]:
+    """The five inner products of every row of a pass, and |x|^2."""
 
-    def of_rows(saved: Sequence[Tensor], rows: slice) -> Tensor:
+    def of_rows(rows: slice) -> Tensor:
         beginning = start[rows]
-        numbers.append(
-            _row_products(
-                change[rows],
-                saved[0].to(change.dtype),
-                change.index_select(0, beginning),
-                made.index_select(0, beginning),
-            )
+        return _row_products(
+            change[rows],
+            clean[rows].to(change.dtype),
+            change.index_select(0, beginning),
+            made.index_select(0, beginning),
         )
-        return numbers[-1]
 
-    size = max((1 << 17) // change.shape[-1], 1) if change.device.type == "cpu" else len(change)
-    for begin in range(0, len(change), size):
-        rows = slice(begin, begin + size)
-        of_rows([clean[rows]], rows)
-    return torch.cat(numbers)
+    size = max(NUMBERS_AT_A_TIME // change.shape[-1], 1)
+    size = size if change.device.type == "cpu" else len(change)
+    return torch.cat([of_rows(slice(at, at + size)) for at in range(0, len(change), size)])
 
 
-def _row_products(d: Tensor, x: Tensor, at_source: Tensor, made: Tensor) -> Float[Tensor, "row 5"]:
-    dx = (d * x).sum(-1)
-    xx = (x * x).sum(-1)
+def _moments(numbers: Float[Tensor, "row 6"], width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean x^2, (x.d) / (x.x) and mean w^2 of every row, for the norm that comes next."""
+    dx, across, xx = (numbers[:, k, None] for k in (1, 4, 5))
+    return xx / width, dx / torch.where(xx > 0, xx, 1), across / width
+
+
+def _row_products(d: Tensor, x: Tensor, at_source: Tensor, made: Tensor) -> Float[Tensor, "row 6"]:
+    dx, xx = (d * x).sum(-1), (x * x).sum(-1)
     across = torch.addcmul(d, (dx / torch.where(xx > 0, xx, 1))[:, None], x, value=-1)
     others = ((d * d).sum(-1), dx, (d * at_source).sum(-1), (d * made).sum(-1))
-    return torch.stack([*others, (across * across).sum(-1)], dim=-1)
+    return torch.stack([*others, across.mul_(across).sum(-1), xx], dim=-1)
 
 
 @contextmanager

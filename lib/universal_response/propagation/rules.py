@@ -17,6 +17,7 @@ from torch import Tensor
 
 # Beyond it e^d is no longer an ordinary number for what multiplies it.
 _STRONG = 20.0
+_EXP_STRONG = math.exp(_STRONG)
 _GELU_TANH = math.sqrt(2 / math.pi)
 _GELU_CUBIC = 0.044715
 # Nodes and weights of Gauss-Legendre quadrature on [-1, 1]; 8 of them are exact to degree 15.
@@ -84,47 +85,51 @@ def _sigmoid_of_sum(v: Tensor, d: Tensor) -> Tensor:
     return torch.where(normal, s / (s + n * torch.exp(-d)), torch.sigmoid(v + d))
 
 
+# Parts of a clean value by number, so that only those that are needed are gathered.
+Saved = Callable[[int], Tensor]
+
+
 class SelfGated:
     """x s(w(x)): a value times the sigmoid of a function of it, such as silu and GELU.
 
-    With E = e^-dw - 1 and n = s(-w) the change is s(w') (d - x n E), where s(w') = s / (1 + n E);
-    in the limit s (d + x n dw).
+    With E = e^dw - 1, s = s(w) and k = x s(-w) the change is s (d + E (d + k)) / (1 + s E); in the
+    limit s (d + k dw).
     """
-
-    def value(self, x: Tensor) -> Tensor:
-        """x s(w)."""
-        return self.value_of(self.saved(x))
 
     def gate(self, x: Tensor) -> Tensor:
         """w(x)."""
         raise NotImplementedError
 
-    def gate_change(self, x: Tensor, d: Tensor, limit: bool) -> Tensor:
+    def gate_change(self, saved: Saved, d: Tensor, limit: bool) -> Tensor:
         """w(x + d) - w(x)."""
         raise NotImplementedError
 
-    def saved(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What the change needs of the clean value: x, s(w), s(-w)."""
+    def value(self, x: Tensor) -> Tensor:
+        """x s(w)."""
+        return self.saved(x)[3]
+
+    def saved(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the change needs of the clean value: x, s, k, and the value x s."""
         w = self.gate(x.to(_exact(x)))
-        return (x, torch.sigmoid(w).to(x.dtype), torch.sigmoid(-w).to(x.dtype))
+        s, n = torch.sigmoid(w), torch.sigmoid(-w)
+        return x, s.to(x.dtype), (x * n).to(x.dtype), (x * s).to(x.dtype)
 
-    def value_of(self, saved: Sequence[Tensor]) -> Tensor:
-        """x s(w), of what is saved."""
-        return saved[0] * saved[1]
-
-    def change(self, saved: Sequence[Tensor], d: Tensor, limit: bool) -> Tensor:
+    def change(self, saved: Saved, d: Tensor, limit: bool) -> Tensor:
         """Of x s(w), for a change d of x."""
-        x, s, n = saved
-        dw = self.gate_change(x, d, limit)
+        dw, s, k = self.gate_change(saved, d, limit), saved(1), saved(2)
         if limit:
-            return torch.addcmul(d, x * n, dw).mul_(s)
-        t = torch.expm1(-dw).mul_(n)
-        found = torch.addcmul(d, x, t, value=-1).mul_(s).div_(t + 1)
-        return _replaced(found, (t < -0.75) | (dw < -_STRONG), self._strong_change, (x, d))
+            return torch.addcmul(d, k, dw).mul_(s)
+        grown = torch.expm1(dw)
+        found = torch.addcmul(d, grown, d + k).mul_(s).div_((grown * s).add_(1))
+        # 1 + s E must not vanish, nor E overflow.
+        if _leaves(grown, -0.75, _EXP_STRONG):
+            rare = (grown < -0.75) | (grown > _EXP_STRONG)
+            return _replaced(found, rare, self._strong_change, (saved(0), d))
+        return found
 
     def _strong_change(self, x: Tensor, d: Tensor) -> Tensor:
         x, d = (each.to(_exact(each)) for each in (x, d))
-        w, dw = self.gate(x), self.gate_change(x, d, limit=False)
+        w, dw = self.gate(x), self.gate_change(lambda _: x, d, limit=False)
         return d * torch.sigmoid(w + dw) + x * sigmoid(w, dw, limit=False)
 
 
@@ -134,7 +139,7 @@ class Silu(SelfGated):
     def gate(self, x: Tensor) -> Tensor:
         return x
 
-    def gate_change(self, x: Tensor, d: Tensor, limit: bool) -> Tensor:
+    def gate_change(self, saved: Saved, d: Tensor, limit: bool) -> Tensor:
         return d
 
 
@@ -144,8 +149,9 @@ class GeluTanh(SelfGated):
     def gate(self, x: Tensor) -> Tensor:
         return 2 * _GELU_TANH * (x + _GELU_CUBIC * x**3)
 
-    def gate_change(self, x: Tensor, d: Tensor, limit: bool) -> Tensor:
+    def gate_change(self, saved: Saved, d: Tensor, limit: bool) -> Tensor:
         """dw = 2 c d (1 + 0.044715 (3 x^2 + 3 x d + d^2))."""
+        x = saved(0)
         cubic = x * x if limit else torch.addcmul(x * x, torch.add(x, d, alpha=1 / 3), d)
         return cubic.mul_(6 * _GELU_TANH * _GELU_CUBIC).add_(2 * _GELU_TANH).mul_(d)
 
@@ -156,7 +162,7 @@ class QuickGelu(SelfGated):
     def gate(self, x: Tensor) -> Tensor:
         return 1.702 * x
 
-    def gate_change(self, x: Tensor, d: Tensor, limit: bool) -> Tensor:
+    def gate_change(self, saved: Saved, d: Tensor, limit: bool) -> Tensor:
         return 1.702 * d
 
 
@@ -209,17 +215,16 @@ def softmax(scores: Tensor, weights: Tensor, d: Tensor, limit: bool) -> Tensor:
         d: change of the scores (..., key).
         limit: leave out products of changes.
     """
-    hidden = scores < -1e30
     largest = weights.argmax(-1, keepdim=True)
     d = d - d.gather(-1, largest.expand(*d.shape[:-1], 1))
-    d.masked_fill_(hidden, 0)
+    # What is hidden stays so, whatever its score.
+    d = d.masked_fill(scores < -1e30, 0)
     if limit:
         return weights * (d - (weights * d).sum(-1, keepdim=True))
-    rare = d.amax(-1) > _STRONG
     grown = torch.expm1(d).mul_(weights)
     mean = grown.sum(-1, keepdim=True)
     found = torch.addcmul(grown, weights, mean, value=-1).div_(mean + 1)
-    return _replaced(found, rare, _strong_softmax, (scores.expand_as(d), d))
+    return _replaced(found, d.amax(-1) > _STRONG, _strong_softmax, (scores.expand_as(d), d))
 
 
 def _strong_softmax(scores: Tensor, d: Tensor) -> Tensor:
@@ -227,15 +232,46 @@ def _strong_softmax(scores: Tensor, d: Tensor) -> Tensor:
     return torch.softmax(exact + d, -1) - torch.softmax(exact, -1)
 
 
+def is_strong(d: Tensor) -> bool:
+    """Whether e^d may overflow in a softmax; not asked, but assumed, where asking means waiting."""
+    return _leaves(d, -math.inf, _STRONG)
+
+
+def mixed(
+    weights: Tensor,
+    d: Tensor,
+    value: Tensor,
+    dvalue: Tensor,
+    mixture: Tensor,
+    limit: bool,
+) -> Tensor:
+    """z' - z for z = p v: (G v - m z + (p + G) dv) / (1 + m), with G = p (e^d - 1), m = sum G.
+
+    The softmax of changed scores and what it mixes, without the changed softmax itself. In the
+    limit G v - m z + p dv with G = p d. For d up to 20, counted from the largest p as in `softmax`.
+
+    Args:
+        weights: p, (..., query, key); the last keys may be some without value.
+        d: change of the scores.
+        value: v, (..., key, width).
+        dvalue: its change, of the last keys of v; those before do not change.
+        mixture: z, (..., query, width).
+        limit: leave out products of changes.
+    """
+    t, changed = value.shape[-2], dvalue.shape[-2]
+    grown = (d if limit else torch.expm1(d)).mul_(weights)
+    mean = grown.sum(-1, keepdim=True)
+    found = torch.addcmul(grown[..., :t] @ value, mean, mixture, value=-1)
+    late = weights[..., t - changed : t]
+    found += (late if limit else late + grown[..., t - changed : t]) @ dvalue
+    return found if limit else found.div_(mean + 1)
+
+
 def normalised(x: Tensor, d: Tensor, constant: float, limit: bool) -> Tensor:
     """x' / |x'| - x / |x| with |x|^2 = mean x^2 + constant, as in RMSNorm (and, centred, LayerNorm).
 
-    A norm does not see a change parallel to x but for its constant e: d = a x + w with
-    a = (x.d) / (x.x), m = mean x^2, c = mean(x w), p = mean(w^2),
-    m' = (1 + a)^2 m + 2 (1 + a) c + p, r = (m + e)^(-1/2), r' = (m' + e)^(-1/2). Then the change is
-    r' w + x ((1 + a) r' - r), where for 1 + a >= 0
-    (1 + a) r' - r = r^2 r'^2 (e a (2 + a) - 2 (1 + a) c - p) / ((1 + a) r' + r).
-    In the limit r w + x r^3 (e a - c).
+    A norm does not see a change parallel to x but for its constant: d = a x + w with
+    a = (x.d) / (x.x). The change is r' w + b x, by `norm_factors`.
 
     Args:
         x: (..., width).
@@ -246,21 +282,49 @@ def normalised(x: Tensor, d: Tensor, constant: float, limit: bool) -> Tensor:
     m = (x * x).mean(-1, keepdim=True)
     a = (x * d).mean(-1, keepdim=True) / torch.where(m > 0, m, 1)
     w = torch.addcmul(d, a, x, value=-1)
-    c = (x * w).mean(-1, keepdim=True)
+    c, p = ((each * w).mean(-1, keepdim=True) for each in (x, w))
+    r, b = norm_factors(m, a, c, p, constant, limit)
+    return torch.addcmul(w.mul_(r), x, b)
+
+
+def norm_factors(
+    m: Tensor, a: Tensor, c: Tensor | float, p: Tensor, constant: float, limit: bool
+) -> tuple[Tensor, Tensor]:
+    """r' and b of a norm's change r' w + b x, for d = a x + w.
+
+    With m' = (1 + a)^2 m + 2 (1 + a) c + p, r = (m + e)^(-1/2), r' = (m' + e)^(-1/2),
+    b = (1 + a) r' - r, which where 1 + a >= 0 is
+    r^2 r'^2 (e a (2 + a) - 2 (1 + a) c - p) / ((1 + a) r' + r).
+    In the limit r' = r and b = r^3 (e a - c).
+
+    Args:
+        m: mean of x^2.
+        a: part of the change along x.
+        c: mean of x w; zero but for rounding.
+        p: mean of w^2.
+        constant: e.
+        limit: leave out products of changes.
+    """
     r = torch.rsqrt(m + constant)
     if limit:
-        return torch.addcmul(r * w, x, r**3 * (constant * a - c))
-    p = (w * w).mean(-1, keepdim=True)
+        return r, r**3 * (constant * a - c)
     scale = 1 + a
     r_new = torch.rsqrt(scale * scale * m + 2 * scale * c + p + constant)
     fine = (r * r_new) ** 2 * (constant * a * (2 + a) - 2 * scale * c - p)
-    along = torch.where(scale < 0, scale * r_new - r, fine / (scale * r_new + r).abs())
-    return torch.addcmul(w.mul_(r_new), x, along)
+    return r_new, torch.where(scale < 0, scale * r_new - r, fine / (scale * r_new + r).abs())
 
 
 def _exact(like: Tensor) -> torch.dtype:
     """float64, where the device has it."""
     return like.dtype if like.device.type == "mps" else torch.float64
+
+
+def _leaves(numbers: Tensor, low: float, high: float) -> bool:
+    """Whether some number is outside; taken for granted where to ask would mean to wait."""
+    if numbers.device.type != "cpu":
+        return True
+    least, most = torch.aminmax(numbers)
+    return not (float(least) >= low and float(most) <= high)
 
 
 def _replaced(
