@@ -2,6 +2,8 @@
 
 from universal_response.propagation.blocks import Position, positions
 from universal_response.propagation.change import Carried, NoRule, carry
+from universal_response.propagation.choice import Choice, choose_products
+from universal_response.propagation.observing import Seen
 from universal_response.propagation.passes import (
     TOKENS_PER_PASS,
     InnerProducts,
@@ -16,14 +18,17 @@ __all__ = [
     "PRODUCTS",
     "TOKENS_PER_PASS",
     "Carried",
+    "Choice",
     "Direction",
     "InnerProducts",
     "NoRule",
     "Perturbation",
     "Position",
     "Scaling",
+    "Seen",
     "Swap",
     "carry",
+    "choose_products",
     "chunked_inner_products",
     "inner_products",
     "linear_inner_products",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from universal_response.propagation import rules
 from universal_response.propagation.change import Carried, NoRule, Terms
+from universal_response.propagation.observing import Observers, Seen
 from universal_response.propagation.suffixes import Packing, Segment
 
 
@@ -73,11 +74,13 @@ class Attended:
     Attributes:
         packing: how the tokens are laid out.
         clean: of each layer; written in the clean pass and read in the others.
+        observe: who watches.
         masks: 0 where a token may look and -inf elsewhere, made once.
     """
 
     packing: Packing
     clean: dict[int, Clean]
+    observe: Observers = field(default_factory=dict)
     masks: dict[tuple, Tensor] = field(default_factory=dict)
 
     def mask(self, first: int, window: int | None, like: Tensor) -> Tensor:
@@ -130,8 +133,8 @@ def attend(
         return _clean_attention(module.layer_idx, query, key, value, suffixes, form), None
     if not (isinstance(key, Carried) and isinstance(value, Carried)):
         raise NoRule("attention: keys or values that do not change")
-    clean = suffixes.clean[module.layer_idx]
-    found = changes(clean, (query.change, key.change, value.change), suffixes, form, query.terms)
+    moved = (query.change, key.change, value.change)
+    found = changes(module.layer_idx, moved, suffixes, form, query.terms)
 
     def unknown() -> Tensor:
         raise NoRule("attention: its value is not kept")
@@ -168,23 +171,66 @@ def pattern(clean: Clean, first: int, suffixes: Attended, form: Form) -> Pattern
 
 
 def changes(
-    clean: Clean,
+    layer: int,
     moved: tuple[Tensor, Tensor, Tensor],
     suffixes: Attended,
     form: Form,
     terms: Terms,
 ) -> Float[Tensor, "packed head d_head"]:
     """Changes of what is mixed, from those of queries, keys and values (1, head, packed, d_head)."""
-    packing = suffixes.packing
+    packing, clean = suffixes.packing, suffixes.clean[layer]
     first = min(segment.source for segment in packing.segments)
     # One pattern serves all suffixes of the pass.
     whole = pattern(clean, first, suffixes, form)
+    watch = suffixes.observe.get("pattern")
     parts = []
     for segment, place in packing.rows:
-        of_segment = _of_segment(clean, whole, segment, first)
+        of_segment, seen = _of_segment(clean, whole, segment, first)
         d = [_rows(each[0, :, place], segment) for each in moved]
-        parts.append(segment_changes(*of_segment, d, form, terms.limit))
-    return torch.cat(parts)
+        scores = score_changes(of_segment, seen, d, form, terms.limit)
+        if watch is not None:
+            watch(_seen_pattern(layer, of_segment, seen, scores, segment, terms.limit))
+        parts.append(mixture_changes(of_segment, seen, scores, d[2], terms.limit))
+    found = torch.cat(parts)
+    _show(layer, clean, whole, moved[2], found, suffixes, first)
+    return found
+
+
+def _show(
+    layer: int,
+    clean: Clean,
+    whole: Pattern,
+    dv: Tensor,
+    dz: Tensor,
+    suffixes: Attended,
+    first: int,
+) -> None:
+    """Values and z to who watches them."""
+    watched = [kind for kind in ("values", "z") if kind in suffixes.observe]
+    if not watched:
+        return
+    index, t = suffixes.packing.index(dz.device), suffixes.packing.t
+    n_shared = clean.query.shape[1] // clean.key.shape[1]
+    if "values" in watched:
+        value = clean.value.transpose(1, 2)[index.sequence, index.target]
+        seen = Seen("values", layer, "attention", value, dv[0].transpose(0, 1), index)
+        suffixes.observe["values"](seen)
+    if "z" in watched:
+        of_tokens = _by_token(whole.mixture, n_shared)
+        value = of_tokens[index.sequence * (t - first) + index.target - first]
+        suffixes.observe["z"](Seen("z", layer, "attention", value, dz, index))
+
+
+def _seen_pattern(
+    layer: int, clean: Clean, seen: Pattern, scores: Tensor, segment: Segment, limit: bool
+) -> Seen:
+    n_shared, t = clean.query.shape[1] // clean.key.shape[1], clean.key.shape[2]
+    changed = rules.softmax(seen.scores, seen.weights, scores, limit)
+    value, change = (
+        each[..., :t].unflatten(-2, (-1, n_shared)).transpose(-3, -2).flatten(-4, -3)
+        for each in (seen.weights, changed)
+    )
+    return Seen("pattern", layer, "attention", value, change, segment)
 
 
 def _of_segment(clean: Clean, whole: Pattern, segment: Segment, first: int) -> tuple[Clean, Pattern]:
@@ -202,14 +248,10 @@ def _of_segment(clean: Clean, whole: Pattern, segment: Segment, first: int) -> t
     )
 
 
-def segment_changes(
-    clean: Clean,
-    seen: Pattern,
-    moved: Sequence[Tensor],
-    form: Form,
-    limit: bool,
-) -> Float[Tensor, "packed head d_head"]:
-    """Changes of what one segment mixes.
+def score_changes(
+    clean: Clean, seen: Pattern, moved: Sequence[Tensor], form: Form, limit: bool
+) -> Float[Tensor, "strength sequence key_head row key"]:
+    """dS = dq k + q' dk of a segment, counted from that at the largest weight.
 
     Args:
         clean: queries of the suffix, keys and values of the whole sequences.
@@ -218,24 +260,40 @@ def segment_changes(
         form: of the attention.
         limit: leave out products of changes.
     """
-    dq, dk, dv = moved
-    k, v = (each.to(dq.dtype) for each in (clean.key, clean.value))
-    t, length, n_shared = k.shape[2], dk.shape[3], dq.shape[2] // dk.shape[2]
+    dq, dk, _ = moved
+    k = clean.key.to(dq.dtype)
+    n_shared = dq.shape[2] // dk.shape[2]
     dq = _by_key(dq, n_shared) * form.scaling
     q = _by_key(clean.query.to(dq.dtype), n_shared) * form.scaling
     d = dq @ k.transpose(-2, -1)
-    d[..., t - length :] += (q if limit else q + dq) @ dk.transpose(-2, -1)
+    d[..., k.shape[2] - dk.shape[3] :] += (q if limit else q + dq) @ dk.transpose(-2, -1)
     if form.softcap is not None:
         d = form.softcap * rules.tanh(seen.raw / form.softcap, d / form.softcap, limit)
     if form.sinks is not None:
         d = torch.nn.functional.pad(d, (0, 1))
-    d -= d.gather(-1, seen.largest.expand(*d.shape[:-1], 1))
+    return d.sub_(d.gather(-1, seen.largest.expand(*d.shape[:-1], 1)))
+
+
+def mixture_changes(
+    clean: Clean, seen: Pattern, d: Tensor, dv: Tensor, limit: bool
+) -> Float[Tensor, "packed head d_head"]:
+    """Changes of what a segment mixes, from those of its scores and values.
+
+    Args:
+        clean: queries of the suffix, keys and values of the whole sequences.
+        seen: pattern of the suffix.
+        d: changes of the scores, as `score_changes` gives them; overwritten.
+        dv: changes of the values, (strength, sequence, key_head, suffix, d_head).
+        limit: leave out products of changes.
+    """
+    v = clean.value.to(d.dtype)
+    t, length = v.shape[2], dv.shape[3]
     if not limit and rules.is_strong(d):
         dp = rules.softmax(seen.scores, seen.weights, d, limit)[..., :t]
         dz = dp @ v + (seen.weights[..., :t] + dp)[..., t - length :] @ dv
     else:
         dz = rules.mixed(seen.weights, d, v, dv, seen.mixture, limit)
-    return _by_token(dz, n_shared)
+    return _by_token(dz, clean.query.shape[1] // v.shape[1])
 
 
 def _by_key(of_heads: Tensor, n_shared: int) -> Tensor:

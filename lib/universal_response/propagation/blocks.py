@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -71,8 +72,8 @@ class Blocks:
         positions: the positions themselves.
         layers: the blocks.
         mixing: modules that look at other tokens than their own.
+        outputs: what gives the output of a sublayer: kind, layer, sublayer and module.
         open_attention: whether its attention can be given suffixes laid end to end.
-        name: of the model, for messages.
     """
 
     base: Any
@@ -80,6 +81,7 @@ class Blocks:
     positions: list[Position]
     layers: list[torch.nn.Module]
     mixing: list[torch.nn.Module]
+    outputs: list[tuple[str, int, str, torch.nn.Module]]
     open_attention: bool
 
     @property
@@ -112,7 +114,7 @@ def unbridged(model: TransformerBridge) -> Iterator[Blocks]:
         if isinstance(child, GeneralizedComponent)
     ]
     open_attention = bool(getattr(inner, "_supports_attention_backend", False))
-    hooked = _hooked_modules(model, found)
+    hooked, outputs = _hooked_modules(model, found), _outputs(model)
     before = inner.config._attn_implementation
     try:
         for parent, name, child in wrapped:
@@ -120,7 +122,7 @@ def unbridged(model: TransformerBridge) -> Iterator[Blocks]:
         if open_attention:
             ALL_ATTENTION_FUNCTIONS[_ATTENTION] = attend
             inner.config._attn_implementation = _ATTENTION
-        yield Blocks(inner.base_model, hooked, found, blocks, mixing, open_attention)
+        yield Blocks(inner.base_model, hooked, found, blocks, mixing, outputs, open_attention)
     finally:
         inner.config._attn_implementation = before
         if open_attention:
@@ -155,3 +157,24 @@ def _hooked_modules(
             modules[id(component.hook_in)] = (component.original_component, True)
             modules[id(component.hook_out)] = (component.original_component, False)
     return [modules[id(model.hook_dict[position.hook])] for position in found]
+
+
+def _outputs(model: TransformerBridge) -> list[tuple[str, int, str, torch.nn.Module]]:
+    """Modules that give a sublayer's output, and those that norm it after.
+
+    Some sublayers are part of a module that adds the residual stream; those are not among them.
+    """
+    found: list[tuple[str, int, str, torch.nn.Module]] = []
+    for layer in range(model.cfg.n_layers):
+        parts = dict(model.blocks[layer].named_children())
+        block = model.blocks[layer].original_component
+        for name, post, sublayer in (
+            ("attn", "ln1_post", "attention"),
+            ("mlp", "ln2_post", "mlp"),
+        ):
+            module = parts[name].original_component
+            if module is block or "residual" in signature(module.forward).parameters:
+                continue
+            after = parts[post].original_component if post in parts else module
+            found += [("output", layer, sublayer, module), ("normed_output", layer, sublayer, after)]
+    return found

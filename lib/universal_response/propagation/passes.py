@@ -24,6 +24,7 @@ from universal_response.propagation.attention import Attended, Clean
 from universal_response.propagation.blocks import Blocks, unbridged
 from universal_response.propagation.change import NUMBERS_AT_A_TIME, Carried, Rows, Terms
 from universal_response.propagation.modules import Carrying, Tape, carrying
+from universal_response.propagation.observing import Observers, Seen, check
 from universal_response.propagation.perturbation import Perturbation, Scaling
 from universal_response.propagation.suffixes import Index, Packing, Segment, packings
 
@@ -118,6 +119,7 @@ def chunked_inner_products(
     perturbed_position: int = 0,
     sources: Int[Tensor, "sequence source"] | None = None,
     products: str = "float32",
+    observe: Observers | None = None,
     tokens_per_pass: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Generator[InnerProducts]:
@@ -133,6 +135,7 @@ def chunked_inner_products(
         perturbed_position: l at which it is done; earlier layers are not run again.
         sources: which tokens of every sequence are perturbed; all if None.
         products: precision in which changes are multiplied with weights (`PRODUCTS`).
+        observe: functions called with what is `Seen` of each kind in every pass.
         tokens_per_pass: how many tokens one forward pass holds; a default by device if None.
         progress: called with the number of token-passes done, T (T + 1) / 2 in all per sequence
             and strength where all tokens are sources.
@@ -155,6 +158,7 @@ def chunked_inner_products(
     chosen = _sources(tokens, sources)
     with _prepared(model, tokens, products, perturbed_position) as run:
         budget = tokens_per_pass or TOKENS_PER_PASS.get(run.device.type, TOKENS_PER_PASS["cpu"])
+        check(observe or {}, run.blocks.open_attention)
         direction = _direction(run, perturbation, perturbed_position)
         for epsilons in chunks:
             strengths = run.states[0].new_tensor([1.0] if epsilons is None else list(epsilons))
@@ -163,7 +167,7 @@ def chunked_inner_products(
             for packing in packings(
                 chosen, tokens.shape[1], len(strengths), budget, run.blocks.open_attention
             ):
-                _changed_pass(run, found, packing, first)
+                _changed_pass(run, found, packing, first, observe or {})
                 if progress is not None:
                     progress(packing.n_tokens)
             _check_finite(found.response_response, run.blocks, "the response")
@@ -263,7 +267,7 @@ def _clean_pass(run: _Run) -> None:
 
     packing = Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t)
     with _seen(run.blocks, keep):
-        _run(run, packing, clean=True)
+        _run(run, packing)
     _check_finite(torch.stack([(each * each).sum(-1) for each in run.states]), run.blocks, "a state")
 
 
@@ -302,7 +306,7 @@ def _input_of(run: _Run) -> Tensor:
     n_sequences, t = run.tokens.shape
     with _seen(run.blocks, keep):
         try:
-            _run(run, Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t), clean=True)
+            _run(run, Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t))
         except _Seen:
             pass
     return found[0]
@@ -321,7 +325,9 @@ def _with_names(found: InnerProducts, run: _Run) -> InnerProducts:
     return InnerProducts(**(kept | {"fallback_modules": tuple(run.carrying.alone)}))
 
 
-def _changed_pass(run: _Run, found: InnerProducts, packing: Packing, first: _First) -> None:
+def _changed_pass(
+    run: _Run, found: InnerProducts, packing: Packing, first: _First, observe: Observers
+) -> None:
     """Carry the change through the suffixes of a pass and write its inner products."""
     index = packing.index(run.device)
     t = run.tokens.shape[1]
@@ -363,12 +369,22 @@ def _changed_pass(run: _Run, found: InnerProducts, packing: Packing, first: _Fir
             change = state.change.flatten(0, -2)
             entries, numbers = entry, _products(change, here, index.start, made)
             state.moments = _moments(numbers, state.shape[-1])
+        if "residual" in observe:
+            at, change = run.blocks.positions[position], made
+            if position > first.position:
+                change = state.change.flatten(0, -2)
+            shown = (here[slice(None)], change, index, position)
+            observe["residual"](Seen("residual", at.layer, at.sublayer, *shown))
         for product, column in zip(kept, numbers[:, :5].unbind(-1), strict=True):
             product[position].view(-1).index_copy_(0, entries, column.to(product))
 
     run.tape.calls.clear()
-    with _seen(run.blocks, seen), _started(run, first.position, terms, put):
-        _run(run, packing, clean=False)
+    with (
+        _seen(run.blocks, seen),
+        _started(run, first.position, terms, put),
+        _outputs_seen(run.blocks, observe, index),
+    ):
+        _run(run, packing, observe)
 
 
 def _slots(sources: Tensor, t: int) -> Tensor:
@@ -473,18 +489,42 @@ def _put_back(module: torch.nn.Module, forward: Callable[..., Any] | None) -> No
         module.forward = forward  # type: ignore[method-assign]
 
 
-def _run(run: _Run, packing: Packing, clean: bool) -> None:
-    """Run the blocks on the tokens of a pass, and nothing after them but the final norm."""
-    (_run_end_to_end if run.blocks.open_attention else _run_in_rows)(run, packing, clean)
+@contextmanager
+def _outputs_seen(blocks: Blocks, observe: Observers, index: Index) -> Iterator[None]:
+    """Show the outputs of sublayers to who watches them."""
+
+    def on_output(module: object, args: tuple, output: Any, about: tuple) -> None:
+        state = output[0] if isinstance(output, tuple) else output
+        if isinstance(state, Carried):
+            value, change = (each.reshape(len(index.start), -1) for each in (state.value, state.change))
+            observe[about[0]](Seen(*about, value, change, index))
+
+    with ExitStack() as hooks:
+        for *about, module in blocks.outputs:
+            if about[0] in observe:
+                shown = partial(on_output, about=tuple(about))
+                hooks.callback(module.register_forward_hook(shown).remove)
+        yield
 
 
-def _run_end_to_end(run: _Run, packing: Packing, clean: bool) -> None:
+def _run(run: _Run, packing: Packing, observe: Observers | None = None) -> None:
+    """Run the blocks on the tokens of a pass, and nothing after them but the final norm.
+
+    Nobody watches the clean pass.
+    """
+    if run.blocks.open_attention:
+        _run_end_to_end(run, packing, observe or {})
+    else:
+        _run_in_rows(run, packing, clean=observe is None)
+
+
+def _run_end_to_end(run: _Run, packing: Packing, observe: Observers) -> None:
     index = packing.index(run.device)
     run.blocks.base(
         run.tokens[index.sequence, index.target][None],
         position_ids=index.target[None],
         use_cache=False,
-        suffixes=Attended(packing, run.attended),
+        suffixes=Attended(packing, run.attended, observe),
     )
 
 

@@ -53,8 +53,7 @@ def products_of(
         ValueError: tf32 without CUDA.
     """
     weights = {layer: _weight(layer) for layer in layers}
-    if products == "tf32" and not all(each.is_cuda for each in weights.values()):
-        raise ValueError("products=tf32: needs a CUDA device; use float32, bfloat16 or auto")
+    check_products(products, all(each.is_cuda for each in weights.values()))
     copies = sum(4 * weight.numel() for weight in weights.values())
     packed = copies <= PREPACKED_BYTES and _available()
     found = {}
@@ -75,6 +74,18 @@ def products_of(
             partial(_of_change, weight, change),
         )
     return found
+
+
+def check_products(products: str, on_cuda: bool) -> None:
+    """Refuse a precision that is not known or not to be had.
+
+    Raises:
+        ValueError: in one line.
+    """
+    if products not in PRODUCTS:
+        raise ValueError(f"products={products}: choose one of {', '.join(PRODUCTS)}, auto")
+    if products == "tf32" and not on_cuda:
+        raise ValueError("products=tf32: needs a CUDA device; use float32, bfloat16 or auto")
 
 
 def _of_change(weight: Tensor, product: _Product, d: Tensor) -> Tensor:

@@ -252,14 +252,14 @@ def mixed(
 
     Args:
         weights: p, (..., query, key); the last keys may be some without value.
-        d: change of the scores.
+        d: change of the scores; overwritten.
         value: v, (..., key, width).
         dvalue: its change, of the last keys of v; those before do not change.
         mixture: z, (..., query, width).
         limit: leave out products of changes.
     """
     t, changed = value.shape[-2], dvalue.shape[-2]
-    grown = (d if limit else torch.expm1(d)).mul_(weights)
+    grown = (d if limit else d.expm1_()).mul_(weights)
     mean = grown.sum(-1, keepdim=True)
     found = torch.addcmul(grown[..., :t] @ value, mean, mixture, value=-1)
     late = weights[..., t - changed : t]

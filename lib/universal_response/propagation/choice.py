@@ -1,0 +1,94 @@
+"""Which precision of products to take: the fastest on this device that changes next to nothing."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils.benchmark import Timer
+from transformer_lens.model_bridge import TransformerBridge
+
+from universal_response.propagation.modules import is_linear
+from universal_response.propagation.passes import TOKENS_PER_PASS, linear_inner_products
+from universal_response.propagation.products import PRODUCTS, products_of
+
+# A precision is taken if it changes the median relative length of responses by less than this.
+LARGEST_EFFECT = 0.01
+_SOURCES = 8
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A precision and what it changes.
+
+    Attributes:
+        products: one of `PRODUCTS`.
+        effect: median over sources and targets of |C_delta / C_delta(float32) - 1| at the last
+            position, in the linear limit, on one sequence; 0 for float32.
+    """
+
+    products: str
+    effect: float
+
+
+def choose_products(
+    model: TransformerBridge, tokens: Int[Tensor, "sequence token"], products: str = "auto"
+) -> Choice:
+    """The precision asked for, or the fastest with an effect below 1 %, and its effect.
+
+    How fast is decided by a short measured rate: a processor without units for a type may be
+    hundreds of times slower with it.
+
+    Args:
+        model: that is to be measured.
+        tokens: the effect is measured on the first sequence, at a few sources.
+        products: `auto`, or one of `PRODUCTS`.
+
+    Raises:
+        ValueError: an unknown precision, or tf32 without CUDA.
+    """
+    if products == "float32":
+        return Choice(products, 0.0)
+    if products != "auto":
+        return Choice(products, _effect(model, tokens, products))
+    for name in _faster_than_float32(model):
+        effect = _effect(model, tokens, name)
+        if effect < LARGEST_EFFECT:
+            return Choice(name, effect)
+    return Choice("float32", 0.0)
+
+
+def _effect(model: TransformerBridge, tokens: Tensor, products: str) -> float:
+    first = torch.as_tensor(tokens)[:1]
+    t = first.shape[1]
+    sources = torch.linspace(0, t - 1, min(_SOURCES, t)).long()[None]
+    found = [
+        linear_inner_products(first, model, sources=sources, products=name).response_response[-1]
+        for name in (products, "float32")
+    ]
+    low, full = (each.double().sqrt() for each in found)
+    return float((low / full - 1).abs()[full > 0].median())
+
+
+def _faster_than_float32(model: TransformerBridge) -> list[str]:
+    """Names by their rate, the fastest first, as far as they gain a tenth."""
+    layer = max(
+        (each for each in model.original_model.base_model.modules() if is_linear(each)),
+        key=lambda each: each.weight.numel(),
+    )
+    device = layer.weight.device
+    rows = TOKENS_PER_PASS.get(device.type, TOKENS_PER_PASS["cpu"])
+    width = layer.weight.shape[1 if isinstance(layer, torch.nn.Linear) else 0]
+    names = [name for name in PRODUCTS if name != "tf32" or device.type == "cuda"]
+    seconds = {}
+    for name in names:
+        multiply = products_of([layer], name, rows)[layer].change
+        # A few rows first: on a processor without units for a type many would take minutes.
+        for n in (rows // 64, rows):
+            d = torch.randn(n, width, device=device)
+            timer = Timer("multiply(d)", globals={"multiply": multiply, "d": d})
+            seconds[name] = timer.timeit(3).median / n
+            if seconds[name] > 4 * seconds[names[0]]:
+                break
+    faster = [name for name in names if seconds[name] < 0.9 * seconds["float32"]]
+    return sorted(faster, key=lambda name: seconds[name])
