@@ -1,5 +1,7 @@
 """How a change of one token's vector travels through a model."""
 
+# Each of these enters its rules into the table.
+from universal_response.propagation import algebra, linear_functions, nonlinear, norms  # noqa: F401
 from universal_response.propagation.blocks import Position, positions
 from universal_response.propagation.change import Carried, NoRule, carry
 from universal_response.propagation.choice import Choice, choose_products

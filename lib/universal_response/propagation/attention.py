@@ -177,7 +177,7 @@ def changes(
     form: Form,
     terms: Terms,
 ) -> Float[Tensor, "packed head d_head"]:
-    """Changes of what is mixed, from those of queries, keys and values (1, head, packed, d_head)."""
+    """Changes of what is mixed, from those of queries, keys, values (1, head, packed, d_head)."""
     packing, clean = suffixes.packing, suffixes.clean[layer]
     first = min(segment.source for segment in packing.segments)
     # One pattern serves all suffixes of the pass.
@@ -233,7 +233,9 @@ def _seen_pattern(
     return Seen("pattern", layer, "attention", value, change, segment)
 
 
-def _of_segment(clean: Clean, whole: Pattern, segment: Segment, first: int) -> tuple[Clean, Pattern]:
+def _of_segment(
+    clean: Clean, whole: Pattern, segment: Segment, first: int
+) -> tuple[Clean, Pattern]:
     """Clean states of the sequences of a segment, queries and pattern from its source on."""
     n_shared = clean.query.shape[1] // clean.key.shape[1]
     skipped = (segment.source - first) * n_shared
@@ -297,7 +299,7 @@ def mixture_changes(
 
 
 def _by_key(of_heads: Tensor, n_shared: int) -> Tensor:
-    """(.., head, token, width) -> (.., key_head, token x shared, width): one matrix product each."""
+    """(.., head, token, width) -> (.., key_head, token x shared, width): one product each."""
     if n_shared == 1:
         return of_heads
     return of_heads.unflatten(-3, (-1, n_shared)).transpose(-3, -2).flatten(-3, -2)

@@ -176,5 +176,8 @@ def _outputs(model: TransformerBridge) -> list[tuple[str, int, str, torch.nn.Mod
             if module is block or "residual" in signature(module.forward).parameters:
                 continue
             after = parts[post].original_component if post in parts else module
-            found += [("output", layer, sublayer, module), ("normed_output", layer, sublayer, after)]
+            found += [
+                ("output", layer, sublayer, module),
+                ("normed_output", layer, sublayer, after),
+            ]
     return found

@@ -19,17 +19,12 @@ from torch.func import functional_call, jvp
 from transformers.pytorch_utils import Conv1D
 
 from universal_response.propagation import rules
-from universal_response.propagation.change import (
-    Carried,
-    NoRule,
-    Rows,
-    activated,
-    find,
-    norm_change,
-    value_of,
-)
+from universal_response.propagation.change import Carried, NoRule, find, value_of
+from universal_response.propagation.nonlinear import activated
+from universal_response.propagation.norms import norm_change
 from universal_response.propagation.precision import FullPrecision
 from universal_response.propagation.products import Multiply, products_of
+from universal_response.propagation.rows import Rows
 
 _CONSTANT = ("variance_epsilon", "eps", "epsilon")
 

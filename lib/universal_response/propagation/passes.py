@@ -9,7 +9,7 @@ the base model is called without its unembedding, so no logits are computed.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,14 +22,18 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from universal_response.propagation.attention import Attended, Clean
 from universal_response.propagation.blocks import Blocks, unbridged
-from universal_response.propagation.change import NUMBERS_AT_A_TIME, Carried, Rows, Terms
+from universal_response.propagation.change import Carried, Terms
 from universal_response.propagation.modules import Carrying, Tape, carrying
 from universal_response.propagation.observing import Observers, Seen, check
 from universal_response.propagation.perturbation import Perturbation, Scaling
+from universal_response.propagation.rows import Parts, Rows, by_rows, can_compile
 from universal_response.propagation.suffixes import Index, Packing, Segment, packings
 
 # On a processor measured (`benchmarks choices`); a GPU wants many more rows to be busy.
 TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+
+# Tokens times weights from which on a processor wins more by compiled rules than compiling takes.
+WORTH_COMPILING = 10**13
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,9 @@ def chunked_inner_products(
             )
     tokens = torch.as_tensor(tokens)
     chosen = _sources(tokens, sources)
-    with _prepared(model, tokens, products, perturbed_position) as run:
+    n_strengths = sum(1 if each is None else len(each) for each in chunks)
+    n_passed = n_strengths * int((tokens.shape[1] - chosen).sum())
+    with _prepared(model, tokens, products, perturbed_position, n_passed) as run:
         budget = tokens_per_pass or TOKENS_PER_PASS.get(run.device.type, TOKENS_PER_PASS["cpu"])
         check(observe or {}, run.blocks.open_attention)
         direction = _direction(run, perturbation, perturbed_position)
@@ -186,6 +192,7 @@ class _Run:
         states: of every position, the residual vectors, (sequence token, d_model).
         attended: queries, keys and values of every layer.
         keys_and_values: the same from the cache, where the model's own attention is used.
+        compiled: whether rules on rows are compiled.
     """
 
     blocks: Blocks
@@ -195,6 +202,7 @@ class _Run:
     states: list[Float[Tensor, "token d_model"]] = field(default_factory=list)
     attended: dict[int, Clean] = field(default_factory=dict)
     keys_and_values: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    compiled: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -237,12 +245,14 @@ def _sources(tokens: Tensor, sources: Tensor | None) -> Tensor:
 
 @contextmanager
 def _prepared(
-    model: TransformerBridge, tokens: Tensor, products: str, position: int
+    model: TransformerBridge, tokens: Tensor, products: str, position: int, n_passed: int
 ) -> Iterator[_Run]:
     """Take the model, run the clean pass, and give the model back whatever happens."""
     n_sequences, t = tokens.shape
     if t > model.cfg.n_ctx:
-        raise ValueError(f"tokens: {t} per sequence exceed the model's context of {model.cfg.n_ctx}")
+        raise ValueError(
+            f"tokens: {t} per sequence exceed the model's context of {model.cfg.n_ctx}"
+        )
     tape = Tape(n_tokens=n_sequences * t)
     with (
         unbridged(model) as blocks,
@@ -253,7 +263,10 @@ def _prepared(
             raise ValueError(
                 f"perturbed_position={position}: the model has positions 0 .. {n_positions - 1}"
             )
-        run = _Run(blocks, tokens.to(blocks.device), tape, modules)
+        n_weights = sum(each.numel() for each in blocks.base.parameters())
+        long = blocks.device.type == "cpu" and n_passed * n_weights > WORTH_COMPILING
+        compiled = long and can_compile()
+        run = _Run(blocks, tokens.to(blocks.device), tape, modules, compiled=compiled)
         _clean_pass(run)
         tape.recording = False
         yield run
@@ -268,7 +281,9 @@ def _clean_pass(run: _Run) -> None:
     packing = Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t)
     with _seen(run.blocks, keep):
         _run(run, packing)
-    _check_finite(torch.stack([(each * each).sum(-1) for each in run.states]), run.blocks, "a state")
+    _check_finite(
+        torch.stack([(each * each).sum(-1) for each in run.states]), run.blocks, "a state"
+    )
 
 
 def _check_finite(by_position: Tensor, blocks: Blocks, what: str) -> None:
@@ -304,11 +319,8 @@ def _input_of(run: _Run) -> Tensor:
         raise _Seen
 
     n_sequences, t = run.tokens.shape
-    with _seen(run.blocks, keep):
-        try:
-            _run(run, Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t))
-        except _Seen:
-            pass
+    with _seen(run.blocks, keep), suppress(_Seen):
+        _run(run, Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t))
     return found[0]
 
 
@@ -332,7 +344,7 @@ def _changed_pass(
     index = packing.index(run.device)
     t = run.tokens.shape[1]
     of_clean = index.sequence * t + index.target
-    terms = Terms(first.limit, of_clean)
+    terms = Terms(first.limit, of_clean, run.compiled)
     at_source = (index.source == index.target).nonzero()[:, 0]
     d = first.strengths[index.strength[at_source], None] * first.direction[of_clean[at_source]]
     exact = (at_source, run.states[first.position][of_clean[at_source]].to(first.direction), d)
@@ -347,8 +359,10 @@ def _changed_pass(
         found.response_perturbation,
         found.perpendicular,
     )
-    made = run.states[0].new_zeros((len(of_clean), d.shape[-1])).index_copy_(
-        0, at_source, d.to(run.states[0].dtype)
+    made = (
+        run.states[0]
+        .new_zeros((len(of_clean), d.shape[-1]))
+        .index_copy_(0, at_source, d.to(run.states[0].dtype))
     )
 
     def put(state: Carried) -> None:
@@ -362,12 +376,12 @@ def _changed_pass(
         if position == first.position:
             if isinstance(state, Carried):
                 put(state)
-            entries, numbers = entry[at_source], _row_products(exact[2], exact[1], exact[2], exact[2])
+            entries, numbers = entry[at_source], _row_products(lambda _: exact[1], [exact[2]] * 3)
         else:
             assert isinstance(state, Carried)
             state.put(here)
             change = state.change.flatten(0, -2)
-            entries, numbers = entry, _products(change, here, index.start, made)
+            entries, numbers = entry, _products(change, here, index.start, made, terms)
             state.moments = _moments(numbers, state.shape[-1])
         if "residual" in observe:
             at, change = run.blocks.positions[position], made
@@ -394,23 +408,10 @@ def _slots(sources: Tensor, t: int) -> Tensor:
     return slots.scatter_(1, sources, order)
 
 
-def _products(
-    change: Tensor, clean: Rows, start: Tensor, made: Tensor
-) -> Float[Tensor, "row 6"]:
+def _products(change: Tensor, clean: Rows, start: Tensor, made: Tensor, terms: Terms) -> Tensor:
     """The five inner products of every row of a pass, and |x|^2."""
-
-    def of_rows(rows: slice) -> Tensor:
-        beginning = start[rows]
-        return _row_products(
-            change[rows],
-            clean[rows].to(change.dtype),
-            change.index_select(0, beginning),
-            made.index_select(0, beginning),
-        )
-
-    size = max(NUMBERS_AT_A_TIME // change.shape[-1], 1)
-    size = size if change.device.type == "cpu" else len(change)
-    return torch.cat([of_rows(slice(at, at + size)) for at in range(0, len(change), size)])
+    at_source = (each.index_select(0, start) for each in (change, made))
+    return by_rows(_row_products, [clean], [change, *at_source], terms.compiled)
 
 
 def _moments(numbers: Float[Tensor, "row 6"], width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -419,11 +420,13 @@ def _moments(numbers: Float[Tensor, "row 6"], width: int) -> tuple[Tensor, Tenso
     return xx / width, dx / torch.where(xx > 0, xx, 1), across / width
 
 
-def _row_products(d: Tensor, x: Tensor, at_source: Tensor, made: Tensor) -> Float[Tensor, "row 6"]:
+def _row_products(clean: Parts, changes: Sequence[Tensor]) -> Float[Tensor, "row 6"]:
+    d, at_source, made = changes
+    x = clean(0).to(d.dtype)
     dx, xx = (d * x).sum(-1), (x * x).sum(-1)
     across = torch.addcmul(d, (dx / torch.where(xx > 0, xx, 1))[:, None], x, value=-1)
     others = ((d * d).sum(-1), dx, (d * at_source).sum(-1), (d * made).sum(-1))
-    return torch.stack([*others, across.mul_(across).sum(-1), xx], dim=-1)
+    return torch.stack([*others, (across * across).sum(-1), xx], dim=-1)
 
 
 @contextmanager
@@ -496,7 +499,9 @@ def _outputs_seen(blocks: Blocks, observe: Observers, index: Index) -> Iterator[
     def on_output(module: object, args: tuple, output: Any, about: tuple) -> None:
         state = output[0] if isinstance(output, tuple) else output
         if isinstance(state, Carried):
-            value, change = (each.reshape(len(index.start), -1) for each in (state.value, state.change))
+            value, change = (
+                each.reshape(len(index.start), -1) for each in (state.value, state.change)
+            )
             observe[about[0]](Seen(*about, value, change, index))
 
     with ExitStack() as hooks:

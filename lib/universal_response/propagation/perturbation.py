@@ -6,7 +6,7 @@ limit of weak strengths the response per unit of epsilon is that to the directio
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from torch import Tensor
 Embed = Callable[[Tensor], Tensor]
 
 
+@runtime_checkable
 class Perturbation(Protocol):
     """Any first change that is proportional to its strength."""
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 # Beyond it e^d is no longer an ordinary number for what multiplies it.
 _STRONG = 20.0
-_EXP_STRONG = math.exp(_STRONG)
+# 1 + s E must not vanish, nor E overflow.
+_WEAK = (-0.75, math.exp(_STRONG))
 # Of v + d, in units of the dtype's epsilon; 3 were seen where a state vanishes.
 _ROUNDING = 64
 _GELU_TANH = math.sqrt(2 / math.pi)
@@ -118,16 +119,23 @@ class SelfGated:
 
     def change(self, saved: Saved, d: Tensor, limit: bool) -> Tensor:
         """Of x s(w), for a change d of x."""
-        dw, s, k = self.gate_change(saved, d, limit), saved(1), saved(2)
-        if limit:
-            return torch.addcmul(d, k, dw).mul_(s)
-        grown = torch.expm1(dw)
-        found = torch.addcmul(d, grown, d + k).mul_(s).div_((grown * s).add_(1))
-        # 1 + s E must not vanish, nor E overflow.
-        if _leaves(grown, -0.75, _EXP_STRONG):
-            rare = (grown < -0.75) | (grown > _EXP_STRONG)
+        found, grown = self.weak_change(saved, d, limit)
+        if not limit and _leaves(grown, *_WEAK):
+            rare = (grown < _WEAK[0]) | (grown > _WEAK[1])
             return _replaced(found, rare, self._strong_change, (saved(0), d))
         return found
+
+    def weak_change(self, saved: Saved, d: Tensor, limit: bool) -> tuple[Tensor, Tensor]:
+        """The same as long as E lies within `_WEAK`, and E."""
+        dw, s, k = self.gate_change(saved, d, limit), saved(1), saved(2)
+        if limit:
+            return torch.addcmul(d, k, dw) * s, dw
+        grown = torch.expm1(dw)
+        return torch.addcmul(d, grown, d + k).mul_(s).div_((grown * s).add_(1)), grown
+
+    def is_strong(self, grown: Tensor) -> Tensor:
+        """Of every row whether some E is too large for `weak_change`."""
+        return (grown.amin(-1) < _WEAK[0]) | (grown.amax(-1) > _WEAK[1])
 
     def _strong_change(self, x: Tensor, d: Tensor) -> Tensor:
         x, d = (each.to(_exact(each)) for each in (x, d))
@@ -270,7 +278,7 @@ def mixed(
 
 
 def normalised(x: Tensor, d: Tensor, constant: float, limit: bool) -> Tensor:
-    """x' / |x'| - x / |x| with |x|^2 = mean x^2 + constant, as in RMSNorm (and, centred, LayerNorm).
+    """x' / |x'| - x / |x| with |x|^2 = mean x^2 + constant: RMSNorm and, centred, LayerNorm.
 
     A norm does not see a change parallel to x but for its constant: d = a x + w with
     a = (x.d) / (x.x). The change is r' w + b x, by `norm_factors`.

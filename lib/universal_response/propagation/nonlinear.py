@@ -1,0 +1,94 @@
+"""Rules of activations, of the softmax and of attention as PyTorch offers it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from universal_response.propagation import rules
+from universal_response.propagation.algebra import elementwise
+from universal_response.propagation.change import Carried, NoRule, Pending, apply, rule
+from universal_response.propagation.rules import SelfGated
+
+_T, _F = torch.Tensor, torch.nn.functional
+
+
+@rule(_T.sigmoid, torch.sigmoid, _F.sigmoid)
+def _sigmoid(function: Any, carried: Carried) -> Carried:
+    return elementwise(torch.sigmoid, rules.sigmoid, carried)
+
+
+@rule(_T.tanh, torch.tanh, _F.tanh)
+def _tanh(function: Any, carried: Carried) -> Carried:
+    return elementwise(torch.tanh, rules.tanh, carried)
+
+
+@rule(_T.relu, torch.relu, _F.relu)
+def _relu(function: Any, carried: Carried, inplace: bool = False) -> Carried:
+    return elementwise(torch.relu, rules.relu, carried)
+
+
+@rule(_F.silu)
+def _silu(function: Any, carried: Carried, inplace: bool = False) -> Carried:
+    return activated(rules.SILU, carried)
+
+
+@rule(_F.gelu)
+def _gelu(function: Any, carried: Carried, *, approximate: str = "none") -> Carried:
+    if approximate == "tanh":
+        return activated(rules.GELU_TANH, carried)
+    return elementwise(_F.gelu, rules.gelu, carried)
+
+
+def activated(activation: SelfGated, carried: Carried) -> Carried:
+    """A self-gated activation of a carried tensor."""
+
+    def value() -> Tensor:
+        return activation.value(carried.value)
+
+    return Carried(value, Pending(activation, carried), carried.terms, carried.dtype)
+
+
+@rule(_T.softmax, torch.softmax, _F.softmax)
+def _softmax(
+    function: Any, carried: Carried, dim: int | None = None, dtype: Any = None, **_: Any
+) -> Carried:
+    if dim is None:
+        raise NoRule("softmax: give the dimension")
+    scores = carried.value.movedim(dim, -1)
+    weights = torch.softmax(scores, -1)
+    change = rules.softmax(scores, weights, carried.change.movedim(dim, -1), carried.terms.limit)
+    found = (each.movedim(-1, dim) for each in (weights, change))
+    return Carried(*found, carried.terms, dtype or carried.dtype)
+
+
+@rule(_F.scaled_dot_product_attention)
+def _attention(
+    function: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Carried:
+    """Scores, softmax and mixing step by step, by their own rules."""
+    if enable_gqa:
+        n = query.shape[-3] // key.shape[-3]
+        key, value = (apply(_T.repeat_interleave, each, n, -3) for each in (key, value))
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if is_causal:
+        shape = (query.shape[-2], key.shape[-2])
+        attn_mask = torch.ones(shape, dtype=torch.bool, device=query.device).tril()
+    scores = apply(torch.matmul, apply(torch.mul, query, scale), apply(_T.mT.__get__, key))
+    if attn_mask is not None:
+        seen = attn_mask.dtype == torch.bool
+        mask = (
+            torch.zeros_like(attn_mask, dtype=scores.dtype).masked_fill(~attn_mask, -torch.inf)
+            if seen
+            else attn_mask
+        )
+        scores = apply(torch.add, scores, mask)
+    return apply(torch.matmul, apply(torch.softmax, scores, -1), value)
