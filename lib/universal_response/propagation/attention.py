@@ -5,7 +5,6 @@ mixed z = p v by dp v + p' dv. Left of the source nothing changes, so dk and dv 
 suffix; q, k, v and p are those of the clean pass.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +52,9 @@ class Pattern:
     part of the whole without a copy.
 
     Attributes:
+        query: (sequence, key_head, row, d_head).
+        key: scaled as the scores are, and of all tokens, as `value` is.
+        value: (sequence, key_head, token, d_head).
         raw: scaled scores, (sequence, key_head, row, key).
         scores: the same bounded, -inf where a key is hidden; a last key more where there is a sink.
         weights: softmax of `scores`.
@@ -60,6 +62,9 @@ class Pattern:
         mixture: values as weighted, (sequence, key_head, row, d_head).
     """
 
+    query: Tensor
+    key: Tensor
+    value: Tensor
     raw: Tensor
     scores: Tensor
     weights: Tensor
@@ -147,7 +152,10 @@ def _clean_attention(
 ) -> Tensor:
     """Of whole sequences laid end to end, in the dtype of the model; what it takes is kept."""
     t = suffixes.packing.t
-    q, k, v = (each[0].unflatten(1, (-1, t)).transpose(0, 1) for each in (query, key, value))
+    # Contiguous once: every product would else copy them anew.
+    q, k, v = (
+        each[0].unflatten(1, (-1, t)).transpose(0, 1).contiguous() for each in (query, key, value)
+    )
     clean = suffixes.clean[layer] = Clean(q, k, v)
     mixture = pattern(clean, 0, suffixes, form).mixture
     return _by_token(mixture, q.shape[1] // k.shape[1])[None].to(query.dtype)
@@ -158,7 +166,8 @@ def pattern(clean: Clean, first: int, suffixes: Attended, form: Form) -> Pattern
     accurate = torch.promote_types(clean.query.dtype, torch.float32)
     q, k, v = (each.to(accurate) for each in (clean.query[:, :, first:], clean.key, clean.value))
     n_shared = q.shape[1] // k.shape[1]
-    raw = (_by_key(q, n_shared) * form.scaling) @ k.transpose(-2, -1)
+    rows, k = _by_key(q, n_shared), k * form.scaling
+    raw = rows @ k.transpose(-2, -1)
     scores = raw if form.softcap is None else form.softcap * torch.tanh(raw / form.softcap)
     scores = scores + suffixes.mask(first, form.window, scores).repeat_interleave(n_shared, 0)
     if form.sinks is not None:
@@ -167,7 +176,8 @@ def pattern(clean: Clean, first: int, suffixes: Attended, form: Form) -> Pattern
         scores = torch.cat([scores, sinks], dim=-1)
     weights = torch.softmax(scores, -1)
     mixture = weights[..., : k.shape[2]] @ v
-    return Pattern(raw, scores, weights, weights.argmax(-1, keepdim=True), mixture)
+    largest = weights.argmax(-1, keepdim=True)
+    return Pattern(rows, k, v, raw, scores, weights, largest, mixture)
 
 
 def changes(
@@ -185,12 +195,12 @@ def changes(
     watch = suffixes.observe.get("pattern")
     parts = []
     for segment, place in packing.rows:
-        of_segment, seen = _of_segment(clean, whole, segment, first)
-        d = [_rows(each[0, :, place], segment) for each in moved]
-        scores = score_changes(of_segment, seen, d, form, terms.limit)
+        seen = _of_segment(whole, segment, first)
+        dq, dk, dv = (_rows(each[0, :, place], segment) for each in moved)
+        d = score_changes(seen, dq, dk, form, terms.limit)
         if watch is not None:
-            watch(_seen_pattern(layer, of_segment, seen, scores, segment, terms.limit))
-        parts.append(mixture_changes(of_segment, seen, scores, d[2], terms.limit))
+            watch(_seen_pattern(layer, seen, d, segment, packing.t, terms.limit))
+        parts.append(mixture_changes(seen, d, dv, terms))
     found = torch.cat(parts)
     _show(layer, clean, whole, moved[2], found, suffixes, first)
     return found
@@ -222,53 +232,46 @@ def _show(
 
 
 def _seen_pattern(
-    layer: int, clean: Clean, seen: Pattern, scores: Tensor, segment: Segment, limit: bool
+    layer: int, seen: Pattern, d: Tensor, segment: Segment, t: int, limit: bool
 ) -> Seen:
-    n_shared, t = clean.query.shape[1] // clean.key.shape[1], clean.key.shape[2]
-    changed = rules.softmax(seen.scores, seen.weights, scores, limit)
+    length = t - segment.source
+    changed = rules.softmax(seen.scores, seen.weights, d, limit)
     value, change = (
-        each[..., :t].unflatten(-2, (-1, n_shared)).transpose(-3, -2).flatten(-4, -3)
+        each[..., :t].unflatten(-2, (length, -1)).transpose(-3, -2).flatten(-4, -3)
         for each in (seen.weights, changed)
     )
     return Seen("pattern", layer, "attention", value, change, segment)
 
 
-def _of_segment(
-    clean: Clean, whole: Pattern, segment: Segment, first: int
-) -> tuple[Clean, Pattern]:
-    """Clean states of the sequences of a segment, queries and pattern from its source on."""
-    n_shared = clean.query.shape[1] // clean.key.shape[1]
+def _of_segment(whole: Pattern, segment: Segment, first: int) -> Pattern:
+    """The sequences of a segment, and of the queries those from its source on."""
+    n_shared = whole.query.shape[2] // (whole.key.shape[2] - first)
     skipped = (segment.source - first) * n_shared
-
-    def chosen(each: Tensor) -> Tensor:
-        every = len(segment.sequences) == len(each)
-        return each if every else each[list(segment.sequences)]
-
-    return (
-        Clean(chosen(clean.query)[:, :, segment.source :], chosen(clean.key), chosen(clean.value)),
-        Pattern(*(chosen(each)[:, :, skipped:] for each in vars(whole).values())),
-    )
+    every = len(segment.sequences) == len(whole.key)
+    found = {
+        name: each if every else each[list(segment.sequences)] for name, each in vars(whole).items()
+    }
+    later = {name: each[:, :, skipped:] for name, each in found.items()}
+    return Pattern(**(later | {"key": found["key"], "value": found["value"]}))
 
 
 def score_changes(
-    clean: Clean, seen: Pattern, moved: Sequence[Tensor], form: Form, limit: bool
+    seen: Pattern, dq: Tensor, dk: Tensor, form: Form, limit: bool
 ) -> Float[Tensor, "strength sequence key_head row key"]:
     """dS = dq k + q' dk of a segment, counted from that at the largest weight.
 
     Args:
-        clean: queries of the suffix, keys and values of the whole sequences.
         seen: pattern of the suffix.
-        moved: changes of queries, keys and values, (strength, sequence, head, suffix, d_head).
+        dq: changes of the queries, (strength, sequence, head, suffix, d_head).
+        dk: changes of the keys, (strength, sequence, key_head, suffix, d_head).
         form: of the attention.
         limit: leave out products of changes.
     """
-    dq, dk, _ = moved
-    k = clean.key.to(dq.dtype)
-    n_shared = dq.shape[2] // dk.shape[2]
-    dq = _by_key(dq, n_shared) * form.scaling
-    q = _by_key(clean.query.to(dq.dtype), n_shared) * form.scaling
-    d = dq @ k.transpose(-2, -1)
-    d[..., k.shape[2] - dk.shape[3] :] += (q if limit else q + dq) @ dk.transpose(-2, -1)
+    t, length = seen.key.shape[2], dk.shape[3]
+    dq = _by_key(dq, dq.shape[2] // dk.shape[2])
+    q = seen.query if limit else seen.query + dq
+    d = dq @ seen.key.transpose(-2, -1)
+    d[..., t - length :] += q @ (dk * form.scaling).transpose(-2, -1)
     if form.softcap is not None:
         d = form.softcap * rules.tanh(seen.raw / form.softcap, d / form.softcap, limit)
     if form.sinks is not None:
@@ -277,25 +280,23 @@ def score_changes(
 
 
 def mixture_changes(
-    clean: Clean, seen: Pattern, d: Tensor, dv: Tensor, limit: bool
+    seen: Pattern, d: Tensor, dv: Tensor, terms: Terms
 ) -> Float[Tensor, "packed head d_head"]:
     """Changes of what a segment mixes, from those of its scores and values.
 
     Args:
-        clean: queries of the suffix, keys and values of the whole sequences.
         seen: pattern of the suffix.
         d: changes of the scores, as `score_changes` gives them; overwritten.
         dv: changes of the values, (strength, sequence, key_head, suffix, d_head).
-        limit: leave out products of changes.
+        terms: how changes are carried.
     """
-    v = clean.value.to(d.dtype)
-    t, length = v.shape[2], dv.shape[3]
-    if not limit and rules.is_strong(d):
-        dp = rules.softmax(seen.scores, seen.weights, d, limit)[..., :t]
+    v, t, length = seen.value, seen.key.shape[2], dv.shape[3]
+    if not terms.limit and rules.is_strong(d):
+        dp = rules.softmax(seen.scores, seen.weights, d, limit=False)[..., :t]
         dz = dp @ v + (seen.weights[..., :t] + dp)[..., t - length :] @ dv
     else:
-        dz = rules.mixed(seen.weights, d, v, dv, seen.mixture, limit)
-    return _by_token(dz, clean.query.shape[1] // v.shape[1])
+        dz = rules.mixed(seen.weights, d, v, dv, seen.mixture, terms.limit)
+    return _by_token(dz, seen.query.shape[2] // length)
 
 
 def _by_key(of_heads: Tensor, n_shared: int) -> Tensor:
