@@ -71,7 +71,15 @@ def inner_products(found: Streams) -> dict[str, Tensor]:
         "response_state": (d * x).sum(-1),
         "response_source": (d * at_source).sum(-1),
         "response_perturbation": (d * at_source[:1]).sum(-1),
+        "perpendicular": torch.linalg.vector_norm(across(d, x), dim=-1) ** 2,
     }
+
+
+def across(d: Tensor, x: Tensor) -> Tensor:
+    """The part of d perpendicular to x; d itself where x vanishes."""
+    squared = (x * x).sum(-1, keepdim=True)
+    along = (d * x).sum(-1, keepdim=True) / torch.where(squared > 0, squared, 1)
+    return d - along * x
 
 
 def metrics(found: Streams) -> dict[str, Tensor]:

@@ -182,7 +182,7 @@ def _t0(dataset: xr.Dataset) -> int:
 
 def _scaled(dataset: xr.Dataset, means: xr.Dataset, metric: str, epsilon0: float) -> xr.DataArray:
     """C(epsilon) / C(epsilon0) over its theory at l = 2L (epsilon, delta_j, resample)."""
-    last = means.last.sel(metric=metric)
+    last = means.last_mean.sel(metric=metric)
     theory = response.theory(metric, last.epsilon, epsilon0)
     return last / response.at_epsilon(last, epsilon0) / theory
 
@@ -190,7 +190,7 @@ def _scaled(dataset: xr.Dataset, means: xr.Dataset, metric: str, epsilon0: float
 def _prominence(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
         t0 = _t0(dataset)
-        last = response.at_epsilon(means.last.sel(metric=metric), _epsilon0(dataset))
+        last = response.at_epsilon(means.last_mean.sel(metric=metric), _epsilon0(dataset))
         near = last.sel(delta_j=response.window(t0))
         return near.sel(delta_j=t0 - 1) / near.drop_sel(delta_j=t0 - 1).max("delta_j")
 
@@ -225,9 +225,9 @@ def _spread(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
 def _layers(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
         epsilon0 = _epsilon0(dataset)
-        peak = means.peak.sel(metric=metric)
+        peak = means.peak_mean.sel(metric=metric)
         peak = peak.sel(position=response.second_attention_on(peak))
-        last = means.last.sel(metric=metric)
+        last = means.last_mean.sel(metric=metric)
         chi = (last / response.at_epsilon(last, epsilon0)).mean("delta_j")
         distance = _weak(peak / response.at_epsilon(peak, epsilon0) / chi) - 1
         return (distance**2).mean(("position", "epsilon")) ** 0.5
@@ -236,14 +236,14 @@ def _layers(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
 
 
 def _theta_constant(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-    peak = means.peak.sel(metric="theta_source")
+    peak = means.peak_mean.sel(metric="theta_source")
     peak = peak.sel(position=response.second_attention_on(peak))
     distance = _weak(peak) - response.at_epsilon(peak, _epsilon0(dataset))
     return (distance**2).mean(("position", "epsilon")) ** 0.5
 
 
 def _steps(dataset: xr.Dataset, means: xr.Dataset, metric: str) -> xr.DataArray:
-    peak = response.at_epsilon(means.peak.sel(metric=metric), _epsilon0(dataset))
+    peak = response.at_epsilon(means.peak_mean.sel(metric=metric), _epsilon0(dataset))
     return response.increments(peak, metric)
 
 
@@ -263,7 +263,7 @@ def _middle_rise(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
 
 
 def _window(means: xr.Dataset, metric: str = "delta") -> xr.DataArray:
-    return means.window.sel(metric=metric).rename(window="delta_j")
+    return means.window_mean.sel(metric=metric).rename(window="delta_j")
 
 
 def _early_at_t0(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
@@ -297,7 +297,7 @@ def _universal(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
 
 
 def _from_limit(means: xr.Dataset, metric: str) -> xr.DataArray:
-    last, linear = means.last.sel(metric=metric), means.linear_last.sel(metric=metric)
+    last, linear = means.last_mean.sel(metric=metric), means.linear_last_mean.sel(metric=metric)
     return response.linear_ratio(last, linear, metric).mean("delta_j") - 1
 
 

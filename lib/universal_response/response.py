@@ -240,10 +240,10 @@ def resample(dataset: xr.Dataset, n_resamples: int, generator: np.random.Generat
         generator: decides the draws.
 
     Returns:
-        `last`, `peak` and `window`, geometric means `last_geometric` and so on, and the same of the
-        limit (`linear_last`), where measured: dimensions of the sums in the dataset with `resample`
-        instead of `sequence`. Entry 0 is the mean over all sequences as measured. The draws of a
-        single sequence are nan: it tells nothing of the error.
+        `last_mean`, `peak_mean` and `window_mean` of the sums in the dataset, `last_geometric` and
+        so on of those of logarithms, and the same of the limit (`linear_last_mean`), where
+        measured, with `resample` instead of `sequence`. Entry 0 is the mean over all sequences as
+        measured. The draws of a single sequence are nan: it tells nothing of the error.
     """
     n = dataset.sizes["sequence"]
     drawn = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples) / n
@@ -261,7 +261,7 @@ def resample(dataset: xr.Dataset, n_resamples: int, generator: np.random.Generat
     for place in ("last", "peak", "window"):
         for name in (place, f"linear_{place}"):
             if f"{name}_sum" in dataset:
-                found[name] = ratio(dataset[f"{name}_sum"], pairs_at(dataset, place))
+                found[f"{name}_mean"] = ratio(dataset[f"{name}_sum"], pairs_at(dataset, place))
             if f"{name}_log_sum" in dataset:
                 known = dataset[f"{name}_log_n"]
                 each = dataset[f"{name}_log_sum"] / known.where(known > 0)

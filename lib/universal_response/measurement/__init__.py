@@ -3,7 +3,6 @@
 from universal_response.measurement.assemble import SCHEMA_VERSION
 from universal_response.measurement.measure import measure
 from universal_response.measurement.results import (
-    STORED_BITS,
     architecture_of,
     load_results,
     measure_into,
@@ -12,6 +11,7 @@ from universal_response.measurement.results import (
     results_name,
     save_results,
     settings_of,
+    stored_bits,
 )
 from universal_response.measurement.settings import DEFAULT_EPSILONS, Settings
 from universal_response.measurement.shards import (
@@ -26,7 +26,6 @@ __all__ = [
     "DEFAULT_EPSILONS",
     "SCHEMA_VERSION",
     "SEQUENCES_PER_SHARD",
-    "STORED_BITS",
     "Settings",
     "Verification",
     "architecture_of",
@@ -40,6 +39,7 @@ __all__ = [
     "results_name",
     "save_results",
     "settings_of",
+    "stored_bits",
     "strengths_at_a_time",
     "verify",
 ]

@@ -24,6 +24,7 @@ from universal_response.measurement.settings import (
     Settings,
     description,
     text_digest,
+    token_rows,
 )
 from universal_response.models import load_tokenizer, weights_sha256
 from universal_response.propagation import Direction, Scaling, Swap
@@ -32,18 +33,19 @@ from universal_response.response import pairs_at
 # Leading bits kept of stored float32 numbers, so that they compress: averages to 2e-5, the witness
 # to 5e-4, what is averaged again to 1e-3, errors to 2 %. Cosines and logarithms are rounded to
 # that part of 1 instead; their sums to that part of the number of pairs.
-STORED_BITS = {
-    name: bits
-    for bits, names in {
-        15: ("response", "linear", "state_length"),
-        10: ("witness", "geometric", "matrix", "pairs", "map"),
-        9: ("last_sum", "peak_sum", "window_sum"),
-        8: ("last_log_sum", "peak_log_sum", "window_log_sum"),
-        5: ("response_sem", "geometric_sem"),
-    }.items()
-    for one in names
-    for name in (one, "linear_sem" if one == "response_sem" else f"linear_{one}")
-}
+STORED_BITS = (
+    dict.fromkeys(("response", "state_length"), 15)
+    | dict.fromkeys(("witness", "geometric", "matrix", "pairs", "map"), 10)
+    | dict.fromkeys(("last_sum", "peak_sum", "window_sum"), 9)
+    | dict.fromkeys(("last_log_sum", "peak_log_sum", "window_log_sum"), 8)
+    | dict.fromkeys(("response_sem", "geometric_sem"), 5)
+)
+
+
+def stored_bits(name: str) -> int | None:
+    """Bits kept of a variable, of the limit as many as of finite strengths; all if None."""
+    of_limit = {"linear": "response", "linear_sem": "response_sem"}
+    return STORED_BITS.get(of_limit.get(name, name.removeprefix("linear_")))
 
 
 def save_results(dataset: xr.Dataset, path: str | Path) -> Path:
@@ -58,9 +60,9 @@ def save_results(dataset: xr.Dataset, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = dataset.assign(
         {
-            name: dataset[name].copy(data=_rounded(dataset, name))
-            for name in STORED_BITS
-            if name in dataset and dataset[name].dtype == np.float32
+            name: array.copy(data=_rounded(dataset, str(name), bits))
+            for name, array in dataset.items()
+            if array.dtype == np.float32 and (bits := stored_bits(str(name)))
         }
     )
     sealed = stored.assign_attrs(content_sha256=content_digest(stored))
@@ -231,7 +233,7 @@ def settings_of(dataset: xr.Dataset) -> Settings:
     }
     t0, distance, epsilon0 = int(attrs["t0"]), attrs["distance"], attrs["epsilon0"]
     return Settings(
-        tokens=None if attrs["input"] == RANDOM else dataset.tokens.values,
+        tokens=None if attrs["input"] == RANDOM else token_rows(dataset.tokens.values),
         text_sha256=str(attrs.get("text_sha256", "")),
         t0=t0,
         batch=int(attrs["batch"]),
@@ -294,9 +296,9 @@ def _files_in(*folders: str | Path) -> Iterator[xr.Dataset]:
             warnings.warn(f"{error}; skipped", stacklevel=3)
 
 
-def _rounded(dataset: xr.Dataset, name: str) -> np.ndarray:
-    """A variable to its `STORED_BITS`."""
-    array, bits = dataset[name], STORED_BITS[name]
+def _rounded(dataset: xr.Dataset, name: str, bits: int) -> np.ndarray:
+    """The values of a variable, to so many bits."""
+    array = dataset[name]
     leading = _leading_bits(array.values, bits)
     bounded = array.metric.str.startswith("theta") if "metric" in array.dims else False
     if name.endswith("sem"):

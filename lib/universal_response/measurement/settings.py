@@ -79,7 +79,7 @@ class Settings:
             t0: length of a block that every sequence holds twice in a row; 0 if there is none.
             others: as for `Settings`.
         """
-        return cls(tokens=_token_rows(tokens), t0=t0, **others)
+        return cls(tokens=token_rows(tokens), t0=t0, **others)
 
     @classmethod
     def for_text(
@@ -120,7 +120,7 @@ class Settings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "epsilons", tuple(float(epsilon) for epsilon in self.epsilons))
         if self.tokens is not None:
-            object.__setattr__(self, "tokens", _token_rows(self.tokens))
+            object.__setattr__(self, "tokens", token_rows(self.tokens))
             _check_tokens(self.tokens, self.t0)
             object.__setattr__(self, "batch", len(self.tokens))
         elif self.t0 < 2:
@@ -240,7 +240,7 @@ def _content(value: Any) -> object:
     return hashlib.sha256(np.asarray(value.tolist(), dtype=float).tobytes()).hexdigest()
 
 
-def _token_rows(tokens: Any) -> tuple[tuple[int, ...], ...]:
+def token_rows(tokens: Any) -> tuple[tuple[int, ...], ...]:
     """The tokens as tuples of int.
 
     Raises:

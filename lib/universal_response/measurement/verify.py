@@ -9,7 +9,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from universal_response.measurement import _version2
 from universal_response.measurement.measure import measure
 from universal_response.measurement.results import settings_of
-from universal_response.measurement.settings import Settings, sources_of, tokens_of
+from universal_response.measurement.settings import Settings, sources_of, token_rows, tokens_of
 from universal_response.models import Provenance, load_model
 
 RELATIVE = 1e-3  # of a number; of a cosine absolute
@@ -68,7 +68,7 @@ def verify(
     epsilons = tuple(_version2.strengths(dataset)) if old else settings.epsilons
     asked = replace(
         settings,
-        tokens=dataset.tokens.values[:1],
+        tokens=token_rows(dataset.tokens.values[:1]),
         distinct=False,
         epsilons=(settings.epsilon0,) if quick and epsilons else epsilons,
         linear=settings.linear and not (quick and epsilons),
