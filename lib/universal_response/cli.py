@@ -1,5 +1,6 @@
 """Command line: plan, measure, verify, figures, student-notebooks, models."""
 
+import functools
 import os
 import sys
 import warnings
@@ -15,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
+from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response import measurement, models, notebooks, plan, sequences
 from universal_response.claims import FIGURE_EPSILON0
@@ -186,8 +188,7 @@ def verify(
     Exit code 1 if a number differs by more than 1e-3 relative (of a cosine, absolute). A file whose
     weights cannot be had is reported as skipped.
     """
-    found = files or _shipped("results", "*.nc")
-    failed = [path for path in found if not _verify_one(path, quick)]
+    failed = [path for path in files or _shipped("results", "*.nc") if not _verify_one(path, quick)]
     if failed:
         typer.echo(f"verification FAILED: {', '.join(path.name for path in failed)}", err=True)
         raise typer.Exit(1)
@@ -218,6 +219,8 @@ def figures(
         epsilons, t0=t0, batch=batch, epsilon0=epsilon0, seed=seed, device=device, dtype=dtype,
         sequences_per_chunk=sequences_per_chunk,
     )  # fmt: skip
+    if not settings.epsilons:
+        raise ValueError("epsilons=: the figures need strengths; give at least one in (0, 1]")
     out = out.resolve()
     _check_writable(out)
     folder = Path(model).expanduser()
@@ -428,9 +431,17 @@ def _number_or_text(text: str) -> object:
     return text
 
 
+@functools.lru_cache(maxsize=2)
+def _loaded(model: str, dtype: str) -> TransformerBridge:
+    """A model, for the next file as well."""
+    return models.load_model(model, dtype=dtype, tokenizer=False, progress=True)
+
+
 def _verify_one(path: Path, quick: bool) -> bool:
     try:
-        outcome = measurement.verify(measurement.load_results(path), progress=True, quick=quick)
+        dataset = measurement.load_results(path)
+        model = _loaded(dataset.attrs["model"], dataset.attrs["dtype"])
+        outcome = measurement.verify(dataset, model, progress=True, quick=quick)
     except models.WeightsUnavailable as error:
         typer.echo(f"{path.name}: verification skipped, {error}")
         return True

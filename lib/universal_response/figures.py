@@ -662,8 +662,8 @@ def increments_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
 def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float) -> AxesImage:
     """Response against dj and l within T0 - 5 .. T0 + 5 (Fig. 4a-c, 5d-f).
 
-    delta and phi: every row (fixed l) is divided by its maximum within the window. Grey: rows in
-    which nothing responds.
+    delta and phi: every row (fixed l) is divided by its maximum within the window. Grey: nothing
+    responds.
 
     Args:
         axes: to draw on.
@@ -676,8 +676,9 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
     """
     t0 = int(dataset.attrs["t0"])
     near = response.window(t0)
-    inside = dataset.response.sel(metric=metric, delta_j=near)
-    image = response.at_epsilon(inside, epsilon).transpose("position", "delta_j")
+    inside = response.at_epsilon(dataset.response.sel(delta_j=near), epsilon)
+    image = inside.sel(metric=metric).where(inside.sel(metric="delta") > 0)
+    image = image.transpose("position", "delta_j")
     if _is_cosine(metric):
         # The cosines of the first sublayers, where hardly anything responds, would set the scale.
         reach = float(np.nanquantile(np.abs(image), 0.97))

@@ -436,7 +436,8 @@ def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int, li
 
     heads_width = size.heads * size.head_dim
     tokens = max(TOKENS_PER_PASS.get(device, TOKENS_PER_PASS["cpu"]), sequences * t)
-    tokens = min(tokens, sequences * strengths * sources * t)
+    # No more than the n longest suffixes.
+    tokens = min(tokens, sequences * strengths * (sources * t - sources * (sources - 1) // 2))
     mlp = 6 * size.mlp_width
     attention = 6 * (size.heads * t + heads_width)
     activations = each * tokens * (4 * size.width + max(mlp, attention))
