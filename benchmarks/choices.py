@@ -27,7 +27,7 @@ def choices(case: Case, repetitions: int) -> dict[str, dict[str, Any]]:
         repetitions: how often each variant is run, all in turn, after a small run to warm up.
 
     Returns:
-        By variant: seconds of every repetition, and how many times longer than the engine (medians).
+        By variant: seconds of every repetition, and medians as multiples of that of the engine.
 
     Raises:
         Disagreement: mean lengths of the response differ by more than a thousandth.

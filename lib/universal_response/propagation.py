@@ -104,9 +104,10 @@ def _check(perturbation: Any, position: int) -> None:
 
 def _sampled(old: Any, sources: Tensor | None) -> InnerProducts:
     squared = old.state_state[:, None, :, None, :]
+    across = old.response_response - old.response_state**2 / squared.clamp(min=1e-30)
     rows = [
         old.response_response, old.response_state, old.response_source, old.response_perturbation,
-        (old.response_response - old.response_state**2 / squared.clamp(min=1e-30)).clamp(min=0),
+        across.where(across > 1e-6 * old.response_response, 0.0),
     ]  # fmt: skip
     n, t = old.state_state.shape[1:]
     if sources is None:
