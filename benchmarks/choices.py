@@ -11,7 +11,6 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 from universal_response import linear_layers, propagation, suffixes
-from universal_response.measurement import floor_epsilon
 from universal_response.metrics import delta
 from universal_response.propagation import TOKENS_PER_PASS, InnerProducts, inner_products
 
@@ -23,15 +22,12 @@ from benchmarks.timing import interleaved
 def choices(case: Case, repetitions: int) -> dict[str, dict[str, Any]]:
     """Time the engine as it is and with one choice at a time made otherwise.
 
-    The weakest strength at which only rounding is left is measured beside those of the case.
-
     Args:
         case: what is computed.
         repetitions: how often each variant is run, all in turn, after a small run to warm up.
 
     Returns:
-        By variant: seconds of every repetition, how many times longer than the engine (medians),
-        and how many times higher its noise floor at the last position.
+        By variant: seconds of every repetition, and medians as multiples of that of the engine.
 
     Raises:
         Disagreement: mean lengths of the response differ by more than a thousandth.
@@ -48,14 +44,12 @@ def choices(case: Case, repetitions: int) -> dict[str, dict[str, Any]]:
     timings, found = interleaved(variants, repetitions, case.tokens.device)
     lengths = {name: delta(products).mean((2, 3, 4)) for name, products in found.items()}
     for name, length in lengths.items():
-        if not torch.allclose(length[:, 1:], lengths["engine"][:, 1:], 1e-3):
+        if not torch.allclose(length, lengths["engine"], 1e-3):
             raise Disagreement(f"{name}: differs from the engine; its time means nothing")
-    floors = {name: float(length[-1, 0]) for name, length in lengths.items()}
     return {
         name: {
             "seconds": [round(seconds, 3) for seconds in timing.seconds],
             "times_engine": round(timing.median / timings["engine"].median, 3),
-            "times_floor": round(floors[name] / floors["engine"], 3),
         }
         for name, timing in timings.items()
     }
@@ -66,9 +60,10 @@ def _run(
     changed: Callable[[], Any] = nullcontext,
     tokens_per_pass: int | None = None,
 ) -> InnerProducts:
-    epsilons = (floor_epsilon(case.model.cfg.dtype), *case.epsilons)
     with changed():
-        return inner_products(case.tokens, case.model, epsilons, tokens_per_pass)
+        return inner_products(
+            case.tokens, case.model, case.epsilons, tokens_per_pass=tokens_per_pass
+        )
 
 
 def _changes(case: Case) -> dict[str, Callable[[], Any]]:

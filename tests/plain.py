@@ -314,11 +314,16 @@ def inner_products(found: Streams | Responses) -> dict[str, Tensor]:
         "response_state": (d * x).sum(-1),
         "response_source": (d * at_source).sum(-1),
         "response_perturbation": (d * at_source[:1]).sum(-1),
+        "perpendicular": torch.linalg.vector_norm(across(d, x), dim=-1) ** 2,
     }
-    if isinstance(found, Responses):
-        beside = d - ((d * x).sum(-1) / (x * x).sum(-1))[..., None] * x
-        products["perpendicular"] = torch.linalg.vector_norm(beside, dim=-1) ** 2
     return products
+
+
+def across(d: Tensor, x: Tensor) -> Tensor:
+    """The part of d perpendicular to x; d itself where x vanishes."""
+    squared = (x * x).sum(-1, keepdim=True)
+    along = (d * x).sum(-1, keepdim=True) / torch.where(squared > 0, squared, 1)
+    return d - along * x
 
 
 def metrics(found: Streams | Responses) -> dict[str, Tensor]:

@@ -122,13 +122,12 @@ def test_shares_are_of_the_whole():
         assert found[part] > 0
 
 
-def test_choices_are_timed_with_their_noise():
+def test_choices_are_timed():
     found = choices(Case(tiny_model("llama"), random_tokens(2, 12), (0.1,)), 2)
     assert {"one source a pass", "attention in steps", "512 tokens a pass"} <= set(found)
-    assert found["engine"]["times_engine"] == found["engine"]["times_floor"] == 1
+    assert found["engine"]["times_engine"] == 1
     for row in found.values():
         assert len(row["seconds"]) == 2
-        assert 0.2 < row["times_floor"] < 5
 
 
 def test_a_choice_with_other_results_is_refused(monkeypatch):

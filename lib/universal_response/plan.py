@@ -23,6 +23,8 @@ from universal_response.measurement import (
     bytes_of_strength,
     strengths_at_a_time,
 )
+from universal_response.measurement.settings import sources_of
+from universal_response.measurement.shards import ARRAYS
 from universal_response.models import (
     DTYPES,
     REGISTRY,
@@ -159,7 +161,7 @@ def plan(model: str, settings: Settings) -> Plan:
     device = resolve_device(settings.device)
     config = config_of(model)
     size = _size(model, config)
-    t = _tokens_per_sequence(settings)
+    t = settings.t
     if t > size.context:
         name = "tokens" if settings.tokens else f"t0={settings.t0}"
         raise ValueError(
@@ -247,13 +249,12 @@ def size_of(model: str) -> Size:
 
 
 def token_passes(settings: Settings) -> int:
-    """Tokens passed through the model: T (T + 1) / 2 per sequence and strength.
+    """Tokens passed through the model: T - i for every source i of a sequence and strength.
 
-    Strengths are the epsilons, the floor if it is asked for, and the linear limit, once. This is
-    what the progress bar of `measure` counts to.
+    That is T (T + 1) / 2 per sequence and strength where all tokens are sources. Strengths are the
+    epsilons and the linear limit, once. This is what the progress bar of `measure` counts to.
     """
-    strengths = len(settings.epsilons) + settings.noise_floor + settings.linear
-    return strengths * _passes_per_strength(settings)
+    return (len(settings.epsilons) + settings.linear) * _passes_per_strength(settings)
 
 
 def flops_per_token(block_weights: int, layers: int, heads_width: int, context: int) -> int:
@@ -282,9 +283,8 @@ def flops(size: Size, settings: Settings) -> int:
     of strengths. Blocks are taken to be dense: a mixture of experts is counted with all its
     experts.
     """
-    t, width = _tokens_per_sequence(settings), size.heads * size.head_dim
-    each = flops_per_token(size.block_weights, size.layers, width, t)
-    per_token = (len(settings.epsilons) + settings.noise_floor) * each
+    t, width = settings.t, size.heads * size.head_dim
+    per_token = len(settings.epsilons) * flops_per_token(size.block_weights, size.layers, width, t)
     if settings.linear:
         weights = LINEAR_PRODUCTS["weights"] * size.block_weights
         per_token += flops_per_token(weights, size.layers, LINEAR_PRODUCTS["attention"] * width, t)
@@ -295,10 +295,10 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
     """Upper estimate of the memory of a measurement beside the weights.
 
     Sequences are measured a shard at a time, as many finite strengths together as memory allows,
-    and then the linear limit. The larger of two moments counts. While the model runs: the four
+    and then the linear limit. The larger of two moments counts. While the model runs: the five
     inner products of the shard, its clean residual vectors with keys and values, and the
-    activations of one pass. After that, of the same shape as an inner product: the four of them, a
-    metric, and up to five of its intermediates.
+    activations of one pass. After that, of the same shape as an inner product: the five of them,
+    and as many for a metric, its intermediates and its rows.
 
     Positions are counted as 2L + 1, though parallel blocks have only half of them, and activations
     with factors that hold for every supported architecture: four residual vectors, and six hidden
@@ -312,8 +312,8 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
         settings: what is measured.
         device: type of the device, `cpu`, `cuda` or `mps`.
     """
-    finite = len(settings.epsilons) + settings.noise_floor
-    shards = [_shard_bytes(size, settings, device, finite, linear=False)]
+    finite = len(settings.epsilons)
+    shards = [_shard_bytes(size, settings, device, finite, linear=False)] if finite else []
     if settings.linear:
         shards.append(_shard_bytes(size, settings, device, 1, linear=True))
     copies = 4 * size.block_weights if device == "cpu" and settings.dtype == "float32" else 0
@@ -418,35 +418,33 @@ def _block_weights(model: Any) -> int:
     return sum(weight.numel() for weight in weights if weight.ndim > 1)
 
 
-def _tokens_per_sequence(settings: Settings) -> int:
-    return len(settings.tokens[0]) if settings.tokens else 2 * settings.t0
-
-
 def _passes_per_strength(settings: Settings) -> int:
-    t = _tokens_per_sequence(settings)
-    return settings.batch * t * (t + 1) // 2
+    return int((settings.t - sources_of(settings)).sum())
 
 
 def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int, linear: bool) -> int:
-    t = _tokens_per_sequence(settings)
+    t = settings.t
     positions = 2 * size.layers + 1
     # Half precision is raised to float32 in norms, scores and inner products.
     each = max(DTYPES[settings.dtype].itemsize, 4)
     shard = settings.sequences_per_chunk or SEQUENCES_PER_SHARD
     sequences = math.ceil(settings.batch / math.ceil(settings.batch / shard))
-    layout = (positions, sequences, t, DTYPES[settings.dtype])
-    product = bytes_of_strength(*layout) // 8 * min(strengths_at_a_time(*layout, device), strengths)
+    sources = settings.sources or t
+    layout = (positions, sequences, sources, t, DTYPES[settings.dtype])
+    together = min(strengths_at_a_time(bytes_of_strength(*layout), device), strengths)
+    product = bytes_of_strength(*layout) // ARRAYS * together
 
     heads_width = size.heads * size.head_dim
     tokens = max(TOKENS_PER_PASS.get(device, TOKENS_PER_PASS["cpu"]), sequences * t)
-    tokens = min(tokens, sequences * strengths * t * (t + 1) // 2)
+    # No more than the n longest suffixes.
+    tokens = min(tokens, sequences * strengths * (sources * t - sources * (sources - 1) // 2))
     mlp = 6 * size.mlp_width
     attention = 6 * (size.heads * t + heads_width)
     activations = each * tokens * (4 * size.width + max(mlp, attention))
     clean = positions * size.width + 2 * size.layers * size.key_value_heads * size.head_dim
-    running = 4 * product + each * sequences * t * clean
+    running = 5 * product + each * sequences * t * clean
     running += activations * (3 if linear else 1)
-    return max(running, 10 * product)
+    return max(running, ARRAYS * product)
 
 
 def _download(

@@ -1,6 +1,7 @@
 """Which precision of products to take: the fastest on this device that changes next to nothing."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -32,7 +33,10 @@ class Choice:
 
 
 def choose_products(
-    model: TransformerBridge, tokens: Int[Tensor, "sequence token"], products: str = "auto"
+    model: TransformerBridge,
+    tokens: Int[Tensor, "sequence token"],
+    products: str = "auto",
+    **others: Any,
 ) -> Choice:
     """The precision asked for, or the fastest with an effect below 1 %, and its effect.
 
@@ -43,6 +47,7 @@ def choose_products(
         model: that is to be measured.
         tokens: the effect is measured on the first sequence, at a few sources.
         products: `auto`, or one of `PRODUCTS`.
+        others: `perturbation` and `perturbed_position`, as for `linear_inner_products`.
 
     Raises:
         ValueError: an unknown precision, or tf32 without CUDA.
@@ -50,23 +55,25 @@ def choose_products(
     if products == "float32":
         return Choice(products, 0.0)
     if products != "auto":
-        return Choice(products, _effect(model, tokens, products))
+        return Choice(products, _effect(model, tokens, products, others))
     for name in _faster_than_float32(model):
-        effect = _effect(model, tokens, name)
+        effect = _effect(model, tokens, name, others)
         if effect < LARGEST_EFFECT:
             return Choice(name, effect)
     return Choice("float32", 0.0)
 
 
-def _effect(model: TransformerBridge, tokens: Tensor, products: str) -> float:
+def _effect(
+    model: TransformerBridge, tokens: Tensor, products: str, others: dict[str, Any]
+) -> float:
     first = torch.as_tensor(tokens)[:1]
     t = first.shape[1]
     sources = torch.linspace(0, t - 1, min(_SOURCES, t)).long()[None]
     found = [
-        linear_inner_products(first, model, sources=sources, products=name).response_response[-1]
+        linear_inner_products(first, model, sources=sources, products=name, **others)
         for name in (products, "float32")
     ]
-    low, full = (each.double().sqrt() for each in found)
+    low, full = (each.response_response[-1].double().sqrt() for each in found)
     return float((low / full - 1).abs()[full > 0].median())
 
 
