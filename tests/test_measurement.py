@@ -25,9 +25,15 @@ from universal_response import (
     save_results,
     verify,
 )
-from universal_response.measurement import products, results, settings, shards, subject
+from universal_response.measurement import results, settings, shards, subject
 from universal_response.metrics import LINEAR_METRICS
-from universal_response.propagation import Direction, Scaling, Swap, linear_inner_products
+from universal_response.propagation import (
+    Direction,
+    Scaling,
+    Swap,
+    choice,
+    linear_inner_products,
+)
 from universal_response.sequences import stratified_sources
 
 MEASURE = sys.modules[measure.__module__]  # its name is that of the function
@@ -1095,14 +1101,14 @@ def test_drawn_sources_give_the_mean_of_all_within_its_error(gpt2):
 
 
 def test_number_type_of_products_is_chosen_by_its_effect(gpt2, monkeypatch):
-    whole = products.linear_inner_products
+    whole = choice.linear_inner_products
 
     def off(tokens, model, **asked):
+        factor = {"float32": 1, "bfloat16": 1.004, "tf32": 1.03}[asked.pop("products")] ** 2
         found = whole(tokens, model, **asked)
-        factor = {"float32": 1, "bfloat16": 1.004, "tf32": 1.03}[asked["products"]] ** 2
         return dataclasses.replace(found, response_response=factor * found.response_response)
 
-    monkeypatch.setattr(products, "linear_inner_products", off)
+    monkeypatch.setattr(choice, "linear_inner_products", off)
     small = Settings(t0=3, batch=1, epsilons=(), products="bfloat16")
     found = measure(gpt2, small)
     assert found.attrs["products"] == "bfloat16"
@@ -1113,17 +1119,27 @@ def test_number_type_of_products_is_chosen_by_its_effect(gpt2, monkeypatch):
         (["tf32"], "float32"),
         (["tf32", "bfloat16"], "bfloat16"),
     ):
-        monkeypatch.setattr(products, "_faster_than_float32", lambda device, kinds=faster: kinds)
+        monkeypatch.setattr(choice, "_faster_than_float32", lambda model, kinds=faster: kinds)
         assert measure(gpt2, auto).attrs["products"] == chosen
 
 
-def test_faster_number_types_are_sorted_by_measured_speed(monkeypatch):
-    seconds = {"float32": 3.0, "bfloat16": 2.0, "tf32": 1.0}
-    monkeypatch.setattr(products, "_seconds_of_product", lambda device, kind: seconds[kind])
-    assert products._faster_than_float32(torch.device("cuda")) == ["tf32", "bfloat16"]
-    assert products._faster_than_float32(torch.device("cpu")) == ["bfloat16"]
+def test_a_faster_number_type_is_found_by_its_measured_speed(gpt2, monkeypatch):
+    seconds = {"float32": 3.0, "bfloat16": 2.0}
+    tried = []
+
+    def timed(layer, kind, rows):
+        tried.append((kind, rows))
+        return seconds[kind]
+
+    monkeypatch.setattr(choice, "_seconds_of_product", timed)
+    assert choice._faster_than_float32(gpt2) == ["bfloat16"]
+    seconds["bfloat16"] = 2.9
+    assert choice._faster_than_float32(gpt2) == []
     seconds["bfloat16"] = 1800.0
-    assert products._faster_than_float32(torch.device("cpu")) == []
+    tried.clear()
+    assert choice._faster_than_float32(gpt2) == []
+    # One without units for the type is not asked for many rows.
+    assert max(rows for kind, rows in tried if kind == "bfloat16") < 100
 
 
 def test_modules_that_ran_by_subtraction_are_named(gpt2, monkeypatch):

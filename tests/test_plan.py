@@ -21,14 +21,13 @@ from universal_response import (
     cli,
     inner_products,
     linear_inner_products,
-    linear_layers,
     measure,
     models,
     plan,
-    suffixes,
 )
 from universal_response.measurement.settings import sources_of
 from universal_response.measurement.shards import CHUNK_BYTES
+from universal_response.propagation import products
 
 EPSILONS = (0.01, 0.05, 0.3)
 FINITE = Settings(t0=10, batch=2, epsilons=EPSILONS, linear=False)
@@ -74,9 +73,8 @@ def tiny_size(architecture, folder):
 
 @pytest.fixture
 def counted_kernels(monkeypatch):
-    """PyTorch's counter knows neither prepacked weights nor the fused attention of a CPU."""
-    monkeypatch.setattr(linear_layers, "PREPACKED_BYTES", 0)
-    monkeypatch.setattr(suffixes, "fused_kernel_suffices", lambda query, softcap: False)
+    """PyTorch's counter does not know prepacked weights."""
+    monkeypatch.setattr(products, "PREPACKED_BYTES", 0)
 
 
 # operations --------------------------------------------------------------------------------------
@@ -102,7 +100,7 @@ def test_flops_are_those_the_engine_does(architecture, tmp_path):
 
 @pytest.mark.usefixtures("counted_kernels")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_linear_limit_costs_two_products_with_weights(architecture, tmp_path):
+def test_linear_limit_costs_as_much_as_one_strength(architecture, tmp_path):
     size, model = tiny_size(architecture, tmp_path), tiny_model(architecture)
     tokens = random_tokens(FINITE.batch, 2 * FINITE.t0)
     with FlopCounterMode(display=False) as counter:

@@ -37,10 +37,6 @@ from universal_response.models import (
 from universal_response.propagation import TOKENS_PER_PASS
 from universal_response.propagation.products import PREPACKED_BYTES
 
-# Products of the linear limit for one of a finite strength: with weights, of the value and of the
-# derivative; in attention, of two factors, both of which have derivatives.
-LINEAR_PRODUCTS = {"weights": 2, "attention": 3}
-
 # Part of the matrix-product rate that the engine reaches. Measured in float32 on two CPU cores
 # (`benchmarks/results`): 0.7 to 0.8 of the rate of a model's own products, which is up to a tenth
 # above that of one large product. For a GPU and other dtypes it was not measured; these bounds are
@@ -257,7 +253,9 @@ def token_passes(settings: Settings) -> int:
     return (len(settings.epsilons) + settings.linear) * _passes_per_strength(settings)
 
 
-def flops_per_token(block_weights: int, layers: int, heads_width: int, context: int) -> int:
+def flops_per_token(
+    block_weights: int, layers: int, heads_width: int, context: float
+) -> float:
     """Floating-point operations of one token in one pass through the blocks.
 
     A matrix product takes a multiplication and an addition for every weight and token. Attention
@@ -269,26 +267,29 @@ def flops_per_token(block_weights: int, layers: int, heads_width: int, context: 
         block_weights: weights in the matrix products of the blocks.
         layers: number of blocks.
         heads_width: heads x head_dim.
-        context: keys that a token is multiplied with. For the engine that is T for every token:
-            keys that the causal mask or a sliding window hides are multiplied as well.
+        context: keys that a token is multiplied with.
     """
     return 2 * block_weights + 4 * layers * heads_width * context
 
 
-def flops(size: Size, settings: Settings) -> int:
+def keys_per_token(t: int) -> float:
+    """Keys that a token of a suffix is multiplied with, on average over all sources.
+
+    A change of a query meets all T keys, and a query all changed ones, those of its suffix, also
+    where the causal mask or a window hides them; values likewise.
+    """
+    return t + (2 * t + 1) / 3
+
+
+def flops(size: Size, settings: Settings) -> float:
     """Floating-point operations of a measurement.
 
-    `flops_per_token` times the token-passes; for the linear limit the products of
-    `LINEAR_PRODUCTS`. The clean pass is neglected: one token-pass in (T + 1) / 2 times the number
-    of strengths. Blocks are taken to be dense: a mixture of experts is counted with all its
-    experts.
+    `flops_per_token` times the token-passes; the linear limit costs as much as one strength. The
+    clean pass is neglected: one token-pass in (T + 1) / 2 times the number of strengths. Blocks are
+    taken to be dense: a mixture of experts is counted with all its experts.
     """
-    t, width = settings.t, size.heads * size.head_dim
-    per_token = len(settings.epsilons) * flops_per_token(size.block_weights, size.layers, width, t)
-    if settings.linear:
-        weights = LINEAR_PRODUCTS["weights"] * size.block_weights
-        per_token += flops_per_token(weights, size.layers, LINEAR_PRODUCTS["attention"] * width, t)
-    return _passes_per_strength(settings) * per_token
+    width, keys = size.heads * size.head_dim, keys_per_token(settings.t)
+    return token_passes(settings) * flops_per_token(size.block_weights, size.layers, width, keys)
 
 
 def working_bytes(size: Size, settings: Settings, device: str) -> int:
@@ -296,15 +297,15 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
 
     Sequences are measured a shard at a time, as many finite strengths together as memory allows,
     and then the linear limit. The larger of two moments counts. While the model runs: the five
-    inner products of the shard, its clean residual vectors with keys and values, and the
-    activations of one pass. After that, of the same shape as an inner product: the five of them,
+    inner products of the shard, its clean residual vectors with what linear layers and activations
+    gave, and the activations of one pass. After that, of the same shape as an inner product: the five of them,
     and as many for a metric, its intermediates and its rows.
 
     Positions are counted as 2L + 1, though parallel blocks have only half of them, and activations
     with factors that hold for every supported architecture: four residual vectors, and six hidden
     layers of an MLP or six times the attention scores with queries, keys and values, whichever is
-    more; tangents take up to three times as much. A float32 model on a CPU has its linear layers
-    twice, if they are small enough (`fast_linear_layers`). While a GGUF file is loaded, a copy of
+    more. A float32 model on a CPU has its linear layers twice, if they are small enough
+    (`PREPACKED_BYTES`). While a GGUF file is loaded, a copy of
     its weights in float32 is there too.
 
     Args:
@@ -312,10 +313,8 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
         settings: what is measured.
         device: type of the device, `cpu`, `cuda` or `mps`.
     """
-    finite = len(settings.epsilons)
-    shards = [_shard_bytes(size, settings, device, finite, linear=False)] if finite else []
-    if settings.linear:
-        shards.append(_shard_bytes(size, settings, device, 1, linear=True))
+    counts = [len(settings.epsilons)] * bool(settings.epsilons) + [1] * settings.linear
+    shards = [_shard_bytes(size, settings, device, count) for count in counts]
     copies = 4 * size.block_weights if device == "cpu" and settings.dtype == "float32" else 0
     return max(shards) + (copies if copies <= PREPACKED_BYTES else 0)
 
@@ -422,7 +421,7 @@ def _passes_per_strength(settings: Settings) -> int:
     return int((settings.t - sources_of(settings)).sum())
 
 
-def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int, linear: bool) -> int:
+def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int) -> int:
     t = settings.t
     positions = 2 * size.layers + 1
     # Half precision is raised to float32 in norms, scores and inner products.
@@ -441,9 +440,11 @@ def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int, li
     mlp = 6 * size.mlp_width
     attention = 6 * (size.heads * t + heads_width)
     activations = each * tokens * (4 * size.width + max(mlp, attention))
-    clean = positions * size.width + 2 * size.layers * size.key_value_heads * size.head_dim
-    running = 5 * product + each * sequences * t * clean
-    running += activations * (3 if linear else 1)
+    # Queries, keys and values twice, before and after their rotation; what activations keep.
+    keys_and_values = 2 * size.key_value_heads * size.head_dim
+    of_layer = 2 * (heads_width + keys_and_values) + 2 * size.width + 5 * size.mlp_width
+    clean = positions * size.width + size.layers * of_layer
+    running = 5 * product + each * sequences * t * clean + activations
     return max(running, ARRAYS * product)
 
 

@@ -1,7 +1,7 @@
 """Which precision of products to take: the fastest on this device that changes next to nothing."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int
@@ -11,7 +11,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.propagation.modules import is_linear
 from universal_response.propagation.passes import TOKENS_PER_PASS, linear_inner_products
-from universal_response.propagation.products import PRODUCTS, products_of
+from universal_response.propagation.products import products_of
 
 # A precision is taken if it changes the median relative length of responses by less than this.
 LARGEST_EFFECT = 0.01
@@ -78,24 +78,28 @@ def _effect(
 
 
 def _faster_than_float32(model: TransformerBridge) -> list[str]:
-    """Names by their rate, the fastest first, as far as they gain a tenth."""
-    layer = max(
-        (each for each in model.original_model.base_model.modules() if is_linear(each)),
-        key=lambda each: each.weight.numel(),
-    )
+    """Names by the speed of the model's largest product, the fastest first."""
+    layers = [each for each in model.original_model.base_model.modules() if is_linear(each)]
+    if not layers:
+        return []
+    layer = max(layers, key=lambda each: each.weight.numel())
     device = layer.weight.device
     rows = TOKENS_PER_PASS.get(device.type, TOKENS_PER_PASS["cpu"])
-    width = layer.weight.shape[1 if isinstance(layer, torch.nn.Linear) else 0]
-    names = [name for name in PRODUCTS if name != "tf32" or device.type == "cuda"]
-    seconds = {}
-    for name in names:
-        multiply = products_of([layer], name, rows)[layer].change
+    seconds = {"float32": _seconds_of_product(layer, "float32", rows)}
+    for name in ("bfloat16", "tf32") if device.type == "cuda" else ("bfloat16",):
         # A few rows first: on a processor without units for a type many would take minutes.
-        for n in (rows // 64, rows):
-            d = torch.randn(n, width, device=device)
-            timer = Timer("multiply(d)", globals={"multiply": multiply, "d": d})
-            seconds[name] = timer.timeit(3).median / n
-            if seconds[name] > 4 * seconds[names[0]]:
-                break
-    faster = [name for name in names if seconds[name] < 0.9 * seconds["float32"]]
-    return sorted(faster, key=lambda name: seconds[name])
+        few = rows // 64
+        if _seconds_of_product(layer, name, few) < 4 * _seconds_of_product(layer, "float32", few):
+            seconds[name] = _seconds_of_product(layer, name, rows)
+    faster = [name for name, each in seconds.items() if each < 0.9 * seconds["float32"]]
+    return sorted(faster, key=seconds.__getitem__)
+
+
+def _seconds_of_product(layer: torch.nn.Module, name: str, rows: int) -> float:
+    multiply = products_of([layer], name, rows)[layer].change
+    weight = cast(Tensor, layer.weight)
+    width = weight.shape[1 if isinstance(layer, torch.nn.Linear) else 0]
+    d = torch.randn(rows, width, device=weight.device)
+    known = {"multiply": multiply, "d": d}
+    timer = Timer("multiply(d)", globals=known, num_threads=torch.get_num_threads())
+    return timer.timeit(3).median
