@@ -254,8 +254,8 @@ def token_passes(settings: Settings) -> int:
 
 
 def flops_per_token(
-    block_weights: int, layers: int, heads_width: int, context: float
-) -> float:
+    block_weights: int, layers: int, heads_width: int, context: float | int
+) -> int:
     """Floating-point operations of one token in one pass through the blocks.
 
     A matrix product takes a multiplication and an addition for every weight and token. Attention
@@ -269,7 +269,7 @@ def flops_per_token(
         heads_width: heads x head_dim.
         context: keys that a token is multiplied with.
     """
-    return 2 * block_weights + 4 * layers * heads_width * context
+    return 2 * block_weights + round(4 * layers * heads_width * context)
 
 
 def keys_per_token(t: int) -> float:
@@ -281,7 +281,7 @@ def keys_per_token(t: int) -> float:
     return t + (2 * t + 1) / 3
 
 
-def flops(size: Size, settings: Settings) -> float:
+def flops(size: Size, settings: Settings) -> int:
     """Floating-point operations of a measurement.
 
     `flops_per_token` times the token-passes; the linear limit costs as much as one strength. The

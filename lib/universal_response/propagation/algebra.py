@@ -26,7 +26,7 @@ from universal_response.propagation.change import (
     value_of,
 )
 from universal_response.propagation.rows import Parts, RowRule, WeakRule, by_rows
-from universal_response.propagation.rules import SelfGated
+from universal_response.propagation.rules import Number, SelfGated
 
 _T, _F = torch.Tensor, torch.nn.functional
 # In-place functions by those that make a new tensor.
@@ -38,12 +38,12 @@ _IN_PLACE = {
 
 
 @rule(_T.add, _T.__add__, _T.__radd__, torch.add)
-def _sum(function: Any, x: Any, y: Any, alpha: float = 1) -> Carried:
+def _sum(function: Any, x: Any, y: Any, alpha: Number = 1) -> Carried:
     return _added(x, y, alpha, lambda: torch.add(value_of(x), value_of(y), alpha=alpha))
 
 
 @rule(_T.sub, _T.__sub__, torch.sub)
-def _difference(function: Any, x: Any, y: Any, alpha: float = 1) -> Carried:
+def _difference(function: Any, x: Any, y: Any, alpha: Number = 1) -> Carried:
     return _added(x, y, -alpha, lambda: torch.sub(value_of(x), value_of(y), alpha=alpha))
 
 
@@ -52,7 +52,7 @@ def _difference_turned(function: Any, x: Any, y: Any) -> Carried:
     return _difference(torch.sub, y, x)
 
 
-def _added(x: Any, y: Any, alpha: float, value: Callable[[], Tensor]) -> Carried:
+def _added(x: Any, y: Any, alpha: Number, value: Callable[[], Tensor]) -> Carried:
     carried = find(x, y)
     if isinstance(x, Carried) and isinstance(y, Carried):
         change = torch.add(x.change, y.change, alpha=alpha)
@@ -118,7 +118,7 @@ def _quotient(function: Any, x: Any, y: Any) -> Carried:
 
 @rule(_T.clamp, torch.clamp, _T.clip, torch.clip)
 def _clamp(
-    function: Any, carried: Carried, min: float | None = None, max: float | None = None
+    function: Any, carried: Carried, min: Number | None = None, max: Number | None = None
 ) -> Carried:
     low, high = (-math.inf if min is None else min), (math.inf if max is None else max)
     change = rules.clamp(carried.value, carried.change, low, high, carried.terms.limit)
@@ -131,7 +131,7 @@ def _square(function: Any, carried: Carried) -> Carried:
 
 
 @rule(_T.pow, _T.__pow__, torch.pow)
-def _power(function: Any, carried: Carried, exponent: float) -> Carried:
+def _power(function: Any, carried: Carried, exponent: Number) -> Carried:
     known = {2: rules.square, 3: rules.cube}
     if isinstance(exponent, Tensor) or exponent not in known:
         raise NoRule(f"pow: no rule for the change of the power {exponent}")
@@ -180,7 +180,7 @@ def _in_place(function: Any, carried: Any, *arguments: Any, **named: Any) -> Car
 
 @rule(_T.baddbmm, torch.baddbmm, _T.addmm, torch.addmm)
 def _product_added(
-    function: Any, x: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1
+    function: Any, x: Any, batch1: Any, batch2: Any, *, beta: Number = 1, alpha: Number = 1
 ) -> Carried:
     product = apply(torch.mul, apply(torch.matmul, batch1, batch2), alpha)
     return apply(torch.add, apply(torch.mul, x, beta), product)

@@ -15,6 +15,7 @@ from torch import Tensor
 from universal_response.propagation import rules
 from universal_response.propagation.change import Carried, NoRule, Terms
 from universal_response.propagation.observing import Observers, Seen
+from universal_response.propagation.rules import Number
 from universal_response.propagation.suffixes import Packing, Segment
 
 
@@ -38,8 +39,8 @@ class Form:
         sinks: of each head the score of a key without value, or None.
     """
 
-    scaling: float
-    softcap: float | None
+    scaling: Number
+    softcap: Number | None
     window: int | None
     sinks: Float[Tensor, " head"] | None
 
@@ -108,9 +109,9 @@ def attend(
     key: Tensor,
     value: Tensor,
     attention_mask: None,
-    scaling: float,
+    scaling: Number,
     suffixes: Attended,
-    softcap: float | None = None,
+    softcap: Number | None = None,
     sliding_window: int | None = None,
     s_aux: Tensor | None = None,
     **others: Any,

@@ -103,6 +103,9 @@ class Carried(torch.Tensor):
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
 
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"Carried(shape={tuple(self.shape)}, dtype={self.dtype}, terms={self.terms})"
+
     @property
     def value(self) -> Tensor:
         """The clean value, in the dtype of the change at least."""

@@ -25,6 +25,7 @@ from universal_response.propagation.norms import norm_change
 from universal_response.propagation.precision import FullPrecision
 from universal_response.propagation.products import Multiply, products_of
 from universal_response.propagation.rows import Rows
+from universal_response.propagation.rules import Number
 
 _CONSTANT = ("variance_epsilon", "eps", "epsilon")
 
@@ -138,7 +139,7 @@ def _linear(
 class _Norm:
     """gain * x / (mean x^2 + constant)^(1/2) + bias, the mean taken off x first if centred."""
 
-    constant: float
+    constant: Number
     gain: Tensor
     centred: bool
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from universal_response.propagation import rules
 from universal_response.propagation.algebra import elementwise
 from universal_response.propagation.change import Carried, NoRule, Pending, apply, rule
-from universal_response.propagation.rules import SelfGated
+from universal_response.propagation.rules import Number, SelfGated
 
 _T, _F = torch.Tensor, torch.nn.functional
 
@@ -69,9 +69,9 @@ def _attention(
     key: Any,
     value: Any,
     attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
+    dropout_p: Number = 0.0,
     is_causal: bool = False,
-    scale: float | None = None,
+    scale: Number | None = None,
     enable_gqa: bool = False,
 ) -> Carried:
     """Scores, softmax and mixing step by step, by their own rules."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from universal_response.propagation import rules
 from universal_response.propagation.change import Carried, computed, flat, itself, made, rule
 from universal_response.propagation.rows import Parts, RowRule, by_rows
+from universal_response.propagation.rules import Number
 
 _F = torch.nn.functional
 
@@ -20,13 +21,13 @@ def _layer_norm(
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
-    eps: float = 1e-5,
+    eps: Number = 1e-5,
 ) -> Carried:
     change = norm_change(carried, eps, weight, centred=True)
     return made(function, change, (carried, normalized_shape, weight, bias, eps), {}, carried)
 
 
-def norm_change(carried: Carried, constant: float, gain: Tensor | None, centred: bool) -> Tensor:
+def norm_change(carried: Carried, constant: Number, gain: Tensor | None, centred: bool) -> Tensor:
     """Change of a norm over the last dimension, times its gain (width,)."""
     change, limit = flat(carried.change), carried.terms.limit
     gain = change.new_ones(change.shape[-1]) if gain is None else gain.to(change.dtype)
@@ -51,14 +52,14 @@ def _norm_of_moments(clean: Parts, changes: Sequence[Tensor]) -> Tensor:
     return torch.mul(d, of_change).addcmul_(clean(0).to(d.dtype), of_state).mul_(gain)
 
 
-def _whole_norm(constant: float, centred: bool, limit: bool, gain: Tensor) -> RowRule:
+def _whole_norm(constant: Number, centred: bool, limit: bool, gain: Tensor) -> RowRule:
     def rule(clean: Parts, changes: Sequence[Tensor]) -> Tensor:
         return _normalised(clean(0), changes[0], constant, centred, limit).mul_(gain)
 
     return rule
 
 
-def _normalised(x: Tensor, d: Tensor, constant: float, centred: bool, limit: bool) -> Tensor:
+def _normalised(x: Tensor, d: Tensor, constant: Number, centred: bool, limit: bool) -> Tensor:
     x = x.to(d.dtype)
     if centred:
         x, d = (each - each.mean(-1, keepdim=True) for each in (x, d))

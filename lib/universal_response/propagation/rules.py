@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+Number = float | int
+
 # Beyond it e^d is no longer an ordinary number for what multiplies it.
 _STRONG = 20.0
 # 1 + s E must not vanish, nor E overflow.
@@ -48,7 +50,7 @@ def cube(v: Tensor, d: Tensor, limit: bool) -> Tensor:
     return d * (3 * v * v if limit else 3 * v * (v + d) + d * d)
 
 
-def clamp(v: Tensor, d: Tensor, low: float, high: float, limit: bool) -> Tensor:
+def clamp(v: Tensor, d: Tensor, low: Number, high: Number, limit: bool) -> Tensor:
     """d as far as it stays between the bounds; in the limit d where v lies between them."""
     if limit:
         return d * ((v > low) & (v < high))
@@ -277,7 +279,7 @@ def mixed(
     return found if limit else found.div_(mean + 1)
 
 
-def normalised(x: Tensor, d: Tensor, constant: float, limit: bool) -> Tensor:
+def normalised(x: Tensor, d: Tensor, constant: Number, limit: bool) -> Tensor:
     """x' / |x'| - x / |x| with |x|^2 = mean x^2 + constant: RMSNorm and, centred, LayerNorm.
 
     A norm does not see a change parallel to x but for its constant: d = a x + w with
@@ -298,7 +300,7 @@ def normalised(x: Tensor, d: Tensor, constant: float, limit: bool) -> Tensor:
 
 
 def norm_factors(
-    m: Tensor, a: Tensor, c: Tensor | float, p: Tensor, constant: float, limit: bool
+    m: Tensor, a: Tensor, c: Tensor | Number, p: Tensor, constant: Number, limit: bool
 ) -> tuple[Tensor, Tensor]:
     """r' and b of a norm's change r' w + b x, for d = a x + w.
 
@@ -335,7 +337,7 @@ def _exact(like: Tensor) -> torch.dtype:
     return like.dtype if like.device.type == "mps" else torch.float64
 
 
-def _leaves(numbers: Tensor, low: float, high: float) -> bool:
+def _leaves(numbers: Tensor, low: Number, high: Number) -> bool:
     """Whether some number is outside; taken for granted where to ask would mean to wait."""
     if numbers.device.type != "cpu":
         return True
