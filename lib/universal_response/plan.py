@@ -36,6 +36,7 @@ from universal_response.models import (
 )
 from universal_response.propagation import TOKENS_PER_PASS
 from universal_response.propagation.products import PREPACKED_BYTES
+from universal_response.propagation.rows import NUMBERS_AT_A_TIME
 
 # Part of the matrix-product rate that the engine reaches. Measured in float32 on two CPU cores
 # (`benchmarks/results`): 0.7 to 0.8 of the rate of a model's own products, which is up to a tenth
@@ -444,7 +445,9 @@ def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int) ->
     keys_and_values = 2 * size.key_value_heads * size.head_dim
     of_layer = 2 * (heads_width + keys_and_values) + 2 * size.width + 5 * size.mlp_width
     clean = positions * size.width + size.layers * of_layer
-    running = 5 * product + each * sequences * t * clean + activations
+    # Rules take some rows at a time, with some dozen intermediates, float64 among them.
+    rows = 12 * 8 * min(tokens * max(size.mlp_width, size.heads * t), NUMBERS_AT_A_TIME)
+    running = 5 * product + each * sequences * t * clean + activations + rows
     return max(running, ARRAYS * product)
 
 

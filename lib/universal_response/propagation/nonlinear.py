@@ -1,5 +1,7 @@
 """Rules of activations, of the softmax and of attention as PyTorch offers it."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -7,7 +9,18 @@ from torch import Tensor
 
 from universal_response.propagation import rules
 from universal_response.propagation.algebra import elementwise
-from universal_response.propagation.change import Carried, NoRule, Pending, apply, rule
+from universal_response.propagation.change import (
+    Carried,
+    NoRule,
+    Pending,
+    apply,
+    computed,
+    flat,
+    itself,
+    made,
+    rule,
+)
+from universal_response.propagation.rows import Parts, by_rows
 from universal_response.propagation.rules import Number, SelfGated
 
 _T, _F = torch.Tensor, torch.nn.functional
@@ -37,7 +50,16 @@ def _silu(function: Any, carried: Carried, inplace: bool = False) -> Carried:
 def _gelu(function: Any, carried: Carried, *, approximate: str = "none") -> Carried:
     if approximate == "tanh":
         return activated(rules.GELU_TANH, carried)
-    return elementwise(_F.gelu, rules.gelu, carried)
+    exact = _exact_gelu[carried.terms.limit]
+    change = by_rows(exact, computed(carried, itself), [flat(carried.change)]).view(carried.shape)
+    return made(_F.gelu, change, (carried,), {}, carried)
+
+
+def _exact_gelu_of_rows(limit: bool, clean: Parts, changes: Sequence[Tensor]) -> Tensor:
+    return rules.gelu(clean(0).to(changes[0].dtype), changes[0], limit)
+
+
+_exact_gelu = {limit: partial(_exact_gelu_of_rows, limit) for limit in (False, True)}
 
 
 def activated(activation: SelfGated, carried: Carried) -> Carried:
