@@ -38,12 +38,12 @@ _IN_PLACE = {
 
 
 @rule(_T.add, _T.__add__, _T.__radd__, torch.add)
-def _sum(function: Any, x: Any, y: Any, alpha: float = 1) -> Carried:
+def _sum(function: Any, x: Any, y: Any, alpha: float | int = 1) -> Carried:
     return _added(x, y, alpha, lambda: torch.add(value_of(x), value_of(y), alpha=alpha))
 
 
 @rule(_T.sub, _T.__sub__, torch.sub)
-def _difference(function: Any, x: Any, y: Any, alpha: float = 1) -> Carried:
+def _difference(function: Any, x: Any, y: Any, alpha: float | int = 1) -> Carried:
     return _added(x, y, -alpha, lambda: torch.sub(value_of(x), value_of(y), alpha=alpha))
 
 
@@ -52,7 +52,7 @@ def _difference_turned(function: Any, x: Any, y: Any) -> Carried:
     return _difference(torch.sub, y, x)
 
 
-def _added(x: Any, y: Any, alpha: float, value: Callable[[], Tensor]) -> Carried:
+def _added(x: Any, y: Any, alpha: float | int, value: Callable[[], Tensor]) -> Carried:
     carried = find(x, y)
     if isinstance(x, Carried) and isinstance(y, Carried):
         change = torch.add(x.change, y.change, alpha=alpha)
@@ -117,9 +117,7 @@ def _quotient(function: Any, x: Any, y: Any) -> Carried:
 
 
 @rule(_T.clamp, torch.clamp, _T.clip, torch.clip)
-def _clamp(
-    function: Any, carried: Carried, min: float | None = None, max: float | None = None
-) -> Carried:
+def _clamp(function: Any, carried: Carried, min: Any = None, max: Any = None) -> Carried:
     low, high = (-math.inf if min is None else min), (math.inf if max is None else max)
     change = rules.clamp(carried.value, carried.change, low, high, carried.terms.limit)
     return made(torch.clamp, change, (carried, low, high), {}, carried)
@@ -131,7 +129,7 @@ def _square(function: Any, carried: Carried) -> Carried:
 
 
 @rule(_T.pow, _T.__pow__, torch.pow)
-def _power(function: Any, carried: Carried, exponent: float) -> Carried:
+def _power(function: Any, carried: Carried, exponent: Any) -> Carried:
     known = {2: rules.square, 3: rules.cube}
     if isinstance(exponent, Tensor) or exponent not in known:
         raise NoRule(f"pow: no rule for the change of the power {exponent}")
@@ -180,7 +178,7 @@ def _in_place(function: Any, carried: Any, *arguments: Any, **named: Any) -> Car
 
 @rule(_T.baddbmm, torch.baddbmm, _T.addmm, torch.addmm)
 def _product_added(
-    function: Any, x: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1
+    function: Any, x: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1
 ) -> Carried:
     product = apply(torch.mul, apply(torch.matmul, batch1, batch2), alpha)
     return apply(torch.add, apply(torch.mul, x, beta), product)

@@ -96,7 +96,7 @@ def _cast(function: Any, carried: Carried, *arguments: Any, **named: Any) -> Car
 
 @rule(_F.dropout)
 def _dropout(
-    function: Any, carried: Carried, p: float = 0.5, training: bool = True, inplace: bool = False
+    function: Any, carried: Carried, p: Any = 0.5, training: bool = True, inplace: bool = False
 ) -> Carried:
     if training and p > 0:
         raise NoRule("dropout: draws at random in training; use model.eval()")
@@ -104,7 +104,7 @@ def _dropout(
 
 
 @rule(_T.masked_fill, torch.masked_fill)
-def _masked_fill(function: Any, carried: Carried, mask: Tensor, value: float) -> Carried:
+def _masked_fill(function: Any, carried: Carried, mask: Tensor, value: float | int) -> Carried:
     change = carried.change.masked_fill(mask, 0)
     return made(function, change, (carried, mask, value), {}, carried)
 
