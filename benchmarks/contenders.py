@@ -190,8 +190,10 @@ class _Table:
         n_sequences, t = case.tokens.shape
         shape = (len(clean), len(case.epsilons), n_sequences, t, t)
         self.clean = torch.stack(clean)
-        names = ("response_response", "response_state", "response_source")
-        names += ("response_perturbation", "perpendicular")
+        names = (
+            "response_response", "response_state", "response_source", "response_perturbation",
+            "perpendicular",
+        )  # fmt: skip
         self.products = InnerProducts(
             state_state=(self.clean**2).sum(-1),
             sources=torch.arange(t).repeat(n_sequences, 1),

@@ -35,8 +35,8 @@ from universal_response.response import pairs_at
 # that part of 1 instead; their sums to that part of the number of pairs.
 STORED_BITS = (
     dict.fromkeys(("response", "state_length"), 15)
-    | dict.fromkeys(("witness", "geometric", "matrix", "pairs", "map"), 10)
-    | dict.fromkeys(("last_sum", "peak_sum", "window_sum"), 9)
+    | dict.fromkeys(("witness", "matrix", "pairs", "map"), 10)
+    | dict.fromkeys(("geometric", "last_sum", "peak_sum", "window_sum"), 9)
     | dict.fromkeys(("last_log_sum", "peak_log_sum", "window_log_sum"), 8)
     | dict.fromkeys(("response_sem", "geometric_sem"), 5)
 )
@@ -67,8 +67,12 @@ def save_results(dataset: xr.Dataset, path: str | Path) -> Path:
     )
     sealed = stored.assign_attrs(content_sha256=content_digest(stored))
     packed = {"zlib": True, "complevel": 9, "shuffle": True}
-    # Strings of any length cannot be packed.
-    encoding = {name: packed for name, values in dataset.items() if values.dtype.kind not in "OUT"}
+    # Strings of any length cannot be packed. In one piece: each has an overhead.
+    encoding = {
+        name: packed | {"chunksizes": values.shape}
+        for name, values in dataset.items()
+        if values.dtype.kind not in "OUT"
+    }
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
         partial = Path(folder) / path.name
         sealed.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
