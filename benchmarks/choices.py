@@ -1,18 +1,23 @@
 """What each choice inside the engine is worth: the same measurement with one made otherwise."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from universal_response import linear_layers, propagation, suffixes
 from universal_response.metrics import delta
-from universal_response.propagation import TOKENS_PER_PASS, InnerProducts, inner_products
+from universal_response.propagation import (
+    TOKENS_PER_PASS,
+    InnerProducts,
+    inner_products,
+    passes,
+    products,
+    rows,
+    suffixes,
+)
 
 from benchmarks.compare import Disagreement
 from benchmarks.contenders import Case
@@ -68,53 +73,22 @@ def _run(
 
 def _changes(case: Case) -> dict[str, Callable[[], Any]]:
     changes: dict[str, Callable[[], Any]] = {
-        "one source a pass": partial(patch.object, propagation, "packings", _unmixed),
-        "attention in steps": partial(
-            patch.object, suffixes, "fused_kernel_suffices", lambda query, softcap: False
-        ),
-        "inner products as one batched product": partial(
-            patch.object, propagation, "row_products", _batched
-        ),
+        "one source a pass": partial(patch.object, passes, "packings", _unmixed),
     }
     if case.tokens.device.type == "cpu":
         changes["weights not laid out beforehand"] = partial(
-            patch.object, linear_layers, "PREPACKED_BYTES", 0
+            patch.object, products, "PREPACKED_BYTES", 0
         )
-    modules = list(case.model.original_model.modules())
-    gated = [m for m in modules if type(m).__name__.endswith("MLP") and hasattr(m, "gate_proj")]
-    norms = [m for m in modules if type(m).__name__.endswith("RMSNorm")]
-    if shutil.which(os.environ.get("CXX", "g++")) and gated and norms:
-        changes["norms and activations compiled"] = partial(_compiled, gated, norms)
+        changes["all rows of a rule at once"] = partial(
+            patch.object, rows, "NUMBERS_AT_A_TIME", 1 << 40
+        )
+        if rows.can_compile():
+            # The engine itself compiles only what runs for long.
+            changes["rules compiled"] = partial(patch.object, passes, "WORTH_COMPILING", 0)
     return changes
 
 
 def _unmixed(
-    n_sequences: int, t: int, n_strengths: int, budget: int, mixed: bool
+    sources: Tensor, t: int, n_strengths: int, budget: int, mixed: bool
 ) -> Iterator[suffixes.Packing]:
-    return suffixes.packings(n_sequences, t, n_strengths, budget, mixed=False)
-
-
-def _batched(one: Tensor, others: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (torch.stack(others, dim=1) @ one[:, :, None])[..., 0].unbind(1)
-
-
-@contextmanager
-def _compiled(gated: list[Any], norms: list[Any]) -> Iterator[None]:
-    """The parts of a block that are no matrix products, through `torch.compile`."""
-
-    activation = gated[0].act_fn
-
-    @torch.compile(dynamic=True)
-    def activated(gate: Tensor, up: Tensor) -> Tensor:
-        return activation(gate) * up
-
-    def run(block: Any, x: Tensor) -> Tensor:
-        return block.down_proj(activated(block.gate_proj(x), block.up_proj(x)))
-
-    with ExitStack() as stack:
-        for block in gated:
-            stack.enter_context(patch.object(block, "forward", partial(run, block)))
-        for norm in norms:
-            compiled = torch.compile(norm.forward, dynamic=True)
-            stack.enter_context(patch.object(norm, "forward", compiled))
-        yield
+    return suffixes.packings(sources, t, n_strengths, budget, mixed=False)

@@ -25,8 +25,8 @@ from universal_response.propagation import (
     chunked_inner_products,
     linear_inner_products,
     positions,
-    unbridged,
 )
+from universal_response.propagation.blocks import unbridged
 from universal_response.response import response_function
 
 # Full sequences that the batched ways pass at once: with all 128 sources of a sequence the logits

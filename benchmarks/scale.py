@@ -43,8 +43,7 @@ def scale(model: TransformerBridge, settings: Settings) -> dict[str, Any]:
         torch.cuda.synchronize(device)
     one_batched = time.perf_counter() - start
     finite = len(settings.epsilons)
-    # At least: in attention the linear limit takes three products.
-    strengths = finite + plan.LINEAR_PRODUCTS["weights"] * settings.linear
+    strengths = finite + settings.linear
     shortest = limit.seconds(settings.batch, t, strengths)
     return {
         "seconds": seconds,

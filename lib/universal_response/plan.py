@@ -254,9 +254,7 @@ def token_passes(settings: Settings) -> int:
     return (len(settings.epsilons) + settings.linear) * _passes_per_strength(settings)
 
 
-def flops_per_token(
-    block_weights: int, layers: int, heads_width: int, context: float | int
-) -> int:
+def flops_per_token(block_weights: int, layers: int, heads_width: int, context: float | int) -> int:
     """Floating-point operations of one token in one pass through the blocks.
 
     A matrix product takes a multiplication and an addition for every weight and token. Attention
@@ -299,8 +297,8 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
     Sequences are measured a shard at a time, as many finite strengths together as memory allows,
     and then the linear limit. The larger of two moments counts. While the model runs: the five
     inner products of the shard, its clean residual vectors with what linear layers and activations
-    gave, and the activations of one pass. After that, of the same shape as an inner product: the five of them,
-    and as many for a metric, its intermediates and its rows.
+    gave, and the activations of one pass. After that, of the same shape as an inner product: the
+    five of them, and as many for a metric, its intermediates and its rows.
 
     Positions are counted as 2L + 1, though parallel blocks have only half of them, and activations
     with factors that hold for every supported architecture: four residual vectors, and six hidden

@@ -8,13 +8,13 @@ from universal_response.propagation.choice import Choice, choose_products
 from universal_response.propagation.observing import Seen
 from universal_response.propagation.passes import (
     TOKENS_PER_PASS,
-    InnerProducts,
     chunked_inner_products,
     inner_products,
     linear_inner_products,
 )
 from universal_response.propagation.perturbation import Direction, Perturbation, Scaling, Swap
 from universal_response.propagation.products import PRODUCTS
+from universal_response.propagation.reduction import InnerProducts
 
 __all__ = [
     "PRODUCTS",

@@ -30,7 +30,7 @@ from universal_response.propagation.rules import Number, SelfGated
 
 _T, _F = torch.Tensor, torch.nn.functional
 # In-place functions by those that make a new tensor.
-_IN_PLACE = {
+_IN_PLACE: dict[Any, Any] = {
     **{_T.add_: _T.add, _T.sub_: _T.sub, _T.mul_: _T.mul, _T.div_: _T.div},
     **{_T.__iadd__: _T.add, _T.__isub__: _T.sub, _T.__imul__: _T.mul, _T.__itruediv__: _T.div},
     **{_T.clamp_: _T.clamp, _T.masked_fill_: _T.masked_fill},
@@ -132,7 +132,7 @@ def _square(function: Any, carried: Carried) -> Carried:
 
 @rule(_T.pow, _T.__pow__, torch.pow)
 def _power(function: Any, carried: Carried, exponent: Number) -> Carried:
-    known = {2: rules.square, 3: rules.cube}
+    known: dict[Number, Rule] = {2: rules.square, 3: rules.cube}
     if isinstance(exponent, Tensor) or exponent not in known:
         raise NoRule(f"pow: no rule for the change of the power {exponent}")
     return elementwise(lambda v: v**exponent, known[exponent], carried)
@@ -174,7 +174,7 @@ def _in_place(function: Any, carried: Any, *arguments: Any, **named: Any) -> Car
         )
     before = Carried(carried._value, carried._change, carried.terms, carried.dtype)
     found = apply(_IN_PLACE[function], before, *arguments, **named)
-    carried.put(found._value, found._change)
+    carried.become(found._value, found._change)
     return carried
 
 

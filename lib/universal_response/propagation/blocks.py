@@ -102,8 +102,9 @@ def unbridged(model: TransformerBridge) -> Iterator[Blocks]:
     _keep_freed_memory()
     inner: Any = model.original_model
     found = positions(model)
-    blocks = [model.blocks[layer].original_component for layer in range(model.cfg.n_layers)]
-    mixing = [
+    bridges: Any = model.blocks
+    blocks = [bridges[layer].original_component for layer in range(model.cfg.n_layers)]
+    mixing: list[Any] = [
         each.original_component for each in model.modules() if isinstance(each, AttentionBridge)
     ]
     wrapped = [

@@ -120,8 +120,8 @@ class Carried(torch.Tensor):
 
     @property
     def change_dtype(self) -> torch.dtype:
-        pending = isinstance(self._change, Pending)
-        return self._change.gate.change_dtype if pending else self._change.dtype
+        change = self._change
+        return change.gate.change_dtype if isinstance(change, Pending) else change.dtype
 
     @property
     def change(self) -> Tensor:
@@ -129,7 +129,7 @@ class Carried(torch.Tensor):
             self._change = self._change.evaluated()
         return self._change
 
-    def put(self, value: Any, change: Tensor | Pending | None = None) -> None:
+    def become(self, value: Any, change: Tensor | Pending | None = None) -> None:
         """Set what this tensor carries, for all who hold it."""
         self._value = value
         if change is not None:
@@ -151,7 +151,7 @@ class Carried(torch.Tensor):
             return rule(func, *args, **(kwargs or {}))
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Callable[..., Any], types: Sequence[type], args: tuple = (), kwargs: Any = None
     ) -> Any:
         raise NoRule(f"{func}: no rule for its change")

@@ -79,10 +79,11 @@ def _effect(
 
 def _faster_than_float32(model: TransformerBridge) -> list[str]:
     """Names by the speed of the model's largest product, the fastest first."""
-    layers = [each for each in model.original_model.base_model.modules() if is_linear(each)]
+    inner: Any = model.original_model
+    layers = [each for each in inner.base_model.modules() if is_linear(each)]
     if not layers:
         return []
-    layer = max(layers, key=lambda each: each.weight.numel())
+    layer: Any = max(layers, key=lambda each: each.weight.numel())
     device = layer.weight.device
     rows = TOKENS_PER_PASS.get(device.type, TOKENS_PER_PASS["cpu"])
     seconds = {"float32": _seconds_of_product(layer, "float32", rows)}

@@ -104,7 +104,7 @@ def _attention(
     if is_causal:
         shape = (query.shape[-2], key.shape[-2])
         attn_mask = torch.ones(shape, dtype=torch.bool, device=query.device).tril()
-    scores = apply(torch.matmul, apply(torch.mul, query, scale), apply(_T.mT.__get__, key))
+    scores = apply(torch.matmul, apply(torch.mul, query, scale), apply(_T.transpose, key, -2, -1))
     if attn_mask is not None:
         seen = attn_mask.dtype == torch.bool
         mask = (

@@ -9,9 +9,8 @@ the base model is called without its unembedding, so no logits are computed.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,45 +22,26 @@ from transformers.cache_utils import Cache, DynamicLayer
 from universal_response.propagation.attention import Attended, Clean
 from universal_response.propagation.blocks import Blocks, unbridged
 from universal_response.propagation.change import Carried, Terms
+from universal_response.propagation.hooks import outputs_seen, started, states_seen
 from universal_response.propagation.modules import Carrying, Tape, carrying
 from universal_response.propagation.observing import Observers, Seen, check
 from universal_response.propagation.perturbation import Perturbation, Scaling
-from universal_response.propagation.rows import Parts, Rows, by_rows, can_compile
-from universal_response.propagation.suffixes import Index, Packing, Segment, packings
+from universal_response.propagation.reduction import (
+    Entries,
+    InnerProducts,
+    empty,
+    moments,
+    products_of_rows,
+    row_products,
+)
+from universal_response.propagation.rows import Rows, can_compile
+from universal_response.propagation.suffixes import Packing, Segment, packings
 
 # On a processor measured (`benchmarks choices`); a GPU wants many more rows to be busy.
 TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
 
 # Tokens times weights from which on a processor wins more by compiled rules than compiling takes.
 WORTH_COMPILING = 10**13
-
-
-@dataclass(frozen=True)
-class InnerProducts:
-    """All the metrics need to know of a measurement (six inner products, method page).
-
-    With x_j the clean residual vector at token j and D_j its change. Entries left of the source
-    are exactly zero (causality), and so are all at positions before the perturbed one.
-
-    Attributes:
-        state_state: |x_j|^2, shape (position, sequence, target).
-        response_response: D_j . D_j, shape (position, epsilon, sequence, source, target).
-        response_state: D_j . x_j, same shape.
-        response_source: D_j . D_i, the response at j against that at the perturbed token i.
-        response_perturbation: D_j . D_i^(0), against the perturbation made.
-        perpendicular: |D_j - (D_j . x_j / x_j . x_j) x_j|^2, of the part perpendicular to x_j.
-        sources: token index i of every perturbed source, (sequence, source).
-        fallback_modules: names of modules that have no rule and ran by subtraction.
-    """
-
-    state_state: Float[Tensor, "position sequence target"]
-    response_response: Float[Tensor, "position epsilon sequence source target"]
-    response_state: Float[Tensor, "position epsilon sequence source target"]
-    response_source: Float[Tensor, "position epsilon sequence source target"]
-    response_perturbation: Float[Tensor, "position epsilon sequence source target"]
-    perpendicular: Float[Tensor, "position epsilon sequence source target"]
-    sources: Int[Tensor, "sequence source"]
-    fallback_modules: tuple[str, ...] = ()
 
 
 def inner_products(
@@ -168,7 +148,7 @@ def chunked_inner_products(
         direction = _direction(run, perturbation, perturbed_position)
         for epsilons in chunks:
             strengths = run.states[0].new_tensor([1.0] if epsilons is None else list(epsilons))
-            found = _empty(run, len(strengths), chosen)
+            found = empty(run.states, len(strengths), chosen, run.device)
             first = _First(direction, strengths.double(), perturbed_position, epsilons is None)
             for packing in packings(
                 chosen, tokens.shape[1], len(strengths), budget, run.blocks.open_attention
@@ -177,7 +157,7 @@ def chunked_inner_products(
                 if progress is not None:
                     progress(packing.n_tokens)
             _check_finite(found.response_response, run.blocks, "the response")
-            yield _with_names(found, run)
+            yield replace(found, fallback_modules=tuple(run.carrying.alone))
 
 
 @dataclass(frozen=True)
@@ -279,7 +259,7 @@ def _clean_pass(run: _Run) -> None:
         run.states.append(_at_least_float32(state.reshape(-1, state.shape[-1]).clone()))
 
     packing = Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t)
-    with _seen(run.blocks, keep):
+    with states_seen(run.blocks, keep):
         _run(run, packing)
     _check_finite(
         torch.stack([(each * each).sum(-1) for each in run.states]), run.blocks, "a state"
@@ -319,22 +299,9 @@ def _input_of(run: _Run) -> Tensor:
         raise _Seen
 
     n_sequences, t = run.tokens.shape
-    with _seen(run.blocks, keep), suppress(_Seen):
+    with states_seen(run.blocks, keep), suppress(_Seen):
         _run(run, Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t))
     return found[0]
-
-
-def _empty(run: _Run, n_strengths: int, sources: Tensor) -> InnerProducts:
-    n_sequences, t = run.tokens.shape
-    squares = torch.stack([(each * each).sum(-1).to(run.device) for each in run.states])
-    shape = (len(squares), n_strengths, n_sequences, sources.shape[1], t)
-    empty = (squares.new_zeros(shape) for _ in range(5))
-    return InnerProducts(squares.unflatten(1, (n_sequences, t)), *empty, sources.to(run.device))
-
-
-def _with_names(found: InnerProducts, run: _Run) -> InnerProducts:
-    kept = {name: getattr(found, name) for name in vars(found)}
-    return InnerProducts(**(kept | {"fallback_modules": tuple(run.carrying.alone)}))
 
 
 def _changed_pass(
@@ -342,174 +309,46 @@ def _changed_pass(
 ) -> None:
     """Carry the change through the suffixes of a pass and write its inner products."""
     index = packing.index(run.device)
-    t = run.tokens.shape[1]
-    of_clean = index.sequence * t + index.target
+    of_clean = index.sequence * packing.t + index.target
     terms = Terms(first.limit, of_clean, run.compiled)
+    entries = Entries.of(found, index)
     at_source = (index.source == index.target).nonzero()[:, 0]
+    x = run.states[first.position][of_clean[at_source]].to(first.direction)
     d = first.strengths[index.strength[at_source], None] * first.direction[of_clean[at_source]]
-    exact = (at_source, run.states[first.position][of_clean[at_source]].to(first.direction), d)
-    slot = _slots(found.sources, t)[index.sequence, index.source]
-    n_sequences, n_sources = found.sources.shape
-    row = (index.strength * n_sequences + index.sequence) * n_sources + slot
-    entry = row * t + index.target
-    kept = (
-        found.response_response,
-        found.response_state,
-        found.response_source,
-        found.response_perturbation,
-        found.perpendicular,
-    )
-    made = (
-        run.states[0]
-        .new_zeros((len(of_clean), d.shape[-1]))
-        .index_copy_(0, at_source, d.to(run.states[0].dtype))
-    )
+    made = run.states[0].new_zeros((len(of_clean), d.shape[-1]))
+    made.index_copy_(0, at_source, d.to(made))
 
     def put(state: Carried) -> None:
-        state.put(Rows(run.states[first.position], of_clean), made.view(state.shape))
-        state.exact = exact
+        state.become(Rows(run.states[first.position], of_clean), made.view(state.shape))
+        state.exact = (at_source, x, d)
 
     def seen(state: Tensor, position: int) -> None:
         if position < first.position:
             return
-        here = Rows(run.states[position], of_clean)
+        here, change = Rows(run.states[position], of_clean), made
         if position == first.position:
             if isinstance(state, Carried):
                 put(state)
-            entries, numbers = entry[at_source], _row_products(lambda _: exact[1], [exact[2]] * 3)
+            entries.write(position, row_products(lambda _: x, [d, d, d]), at_source)
         else:
             assert isinstance(state, Carried)
-            state.put(here)
+            state.become(here)
             change = state.change.flatten(0, -2)
-            entries, numbers = entry, _products(change, here, index.start, made, terms)
-            state.moments = _moments(numbers, state.shape[-1])
+            numbers = products_of_rows(change, here, index.start, made, terms.compiled)
+            entries.write(position, numbers)
+            state.moments = moments(numbers, state.shape[-1])
         if "residual" in observe:
-            at, change = run.blocks.positions[position], made
-            if position > first.position:
-                change = state.change.flatten(0, -2)
-            shown = (here[slice(None)], change, index, position)
-            observe["residual"](Seen("residual", at.layer, at.sublayer, *shown))
-        for product, column in zip(kept, numbers[:, :5].unbind(-1), strict=True):
-            product[position].view(-1).index_copy_(0, entries, column.to(product))
+            at = run.blocks.positions[position]
+            about = ("residual", at.layer, at.sublayer)
+            observe["residual"](Seen(*about, here[slice(None)], change, index, position))
 
     run.tape.calls.clear()
     with (
-        _seen(run.blocks, seen),
-        _started(run, first.position, terms, put),
-        _outputs_seen(run.blocks, observe, index),
+        states_seen(run.blocks, seen),
+        started(run.blocks, run.states, first.position, terms, put),
+        outputs_seen(run.blocks, observe, index),
     ):
         _run(run, packing, observe)
-
-
-def _slots(sources: Tensor, t: int) -> Tensor:
-    """Which of the sources of a sequence a token is, (sequence, token)."""
-    slots = torch.zeros((len(sources), t), dtype=torch.long, device=sources.device)
-    order = torch.arange(sources.shape[1], device=sources.device).expand_as(sources)
-    return slots.scatter_(1, sources, order)
-
-
-def _products(change: Tensor, clean: Rows, start: Tensor, made: Tensor, terms: Terms) -> Tensor:
-    """The five inner products of every row of a pass, and |x|^2."""
-    at_source = (each.index_select(0, start) for each in (change, made))
-    return by_rows(_row_products, [clean], [change, *at_source], terms.compiled)
-
-
-def _moments(numbers: Float[Tensor, "row 6"], width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean x^2, (x.d) / (x.x) and mean w^2 of every row, for the norm that comes next."""
-    dx, across, xx = (numbers[:, k, None] for k in (1, 4, 5))
-    return xx / width, dx / torch.where(xx > 0, xx, 1), across / width
-
-
-def _row_products(clean: Parts, changes: Sequence[Tensor]) -> Float[Tensor, "row 6"]:
-    d, at_source, made = changes
-    x = clean(0).to(d.dtype)
-    dx, xx = (d * x).sum(-1), (x * x).sum(-1)
-    across = torch.addcmul(d, (dx / torch.where(xx > 0, xx, 1))[:, None], x, value=-1)
-    others = ((d * d).sum(-1), dx, (d * at_source).sum(-1), (d * made).sum(-1))
-    return torch.stack([*others, (across * across).sum(-1), xx], dim=-1)
-
-
-@contextmanager
-def _seen(blocks: Blocks, see: Callable[[Tensor, int], object]) -> Iterator[None]:
-    """Show the states (.., d_model) of every position in turn."""
-
-    def on_input(module: object, args: tuple, position: int) -> None:
-        see(args[0], position)
-
-    def on_output(module: object, args: tuple, output: Any, position: int) -> None:
-        see(output if isinstance(output, Tensor) else output[0], position)
-
-    with ExitStack() as hooks:
-        for position, (module, is_input) in enumerate(blocks.hooked):
-            register: Any = (
-                module.register_forward_pre_hook if is_input else module.register_forward_hook
-            )
-            shown = partial(on_input if is_input else on_output, position=position)
-            hooks.callback(register(shown).remove)
-        yield
-
-
-@contextmanager
-def _started(
-    run: _Run, position: int, terms: Terms, put: Callable[[Carried], None]
-) -> Iterator[None]:
-    """Carry a change from the block on in which it is made; skip the blocks before it.
-
-    Where it is made inside the block it is zero until then.
-    """
-    at = run.blocks.positions[position]
-    inside = at.sublayer == "attention"
-    n_skipped = at.layer + (at.sublayer in ("mlp", "block"))
-    if n_skipped == len(run.blocks.layers):
-        # After the last block nothing is left to run but that block, with no change.
-        n_skipped, inside = n_skipped - 1, True
-    n_tokens = len(terms.index) if terms.index is not None else 0
-
-    def begin(module: object, args: tuple) -> tuple:
-        nothing = run.states[0].new_zeros((n_tokens, run.states[0].shape[-1]))
-        before = Rows(run.states[max(position - 1, 0)], terms.index)
-        state = Carried(before, nothing.view(args[0].shape), terms, args[0].dtype)
-        if not inside:
-            put(state)
-        return (state, *args[1:])
-
-    def skipped(hidden: Tensor, *_: Any, **__: Any) -> Any:
-        return hidden
-
-    with ExitStack() as undo:
-        # Before the hook that sees the state.
-        begins = run.blocks.layers[n_skipped].register_forward_pre_hook(begin, prepend=True)
-        undo.callback(begins.remove)
-        for module in run.blocks.layers[:n_skipped]:
-            undo.callback(_put_back, module, vars(module).get("forward"))
-            module.forward = skipped  # type: ignore[method-assign]
-        yield
-
-
-def _put_back(module: torch.nn.Module, forward: Callable[..., Any] | None) -> None:
-    vars(module).pop("forward", None)
-    if forward is not None:
-        module.forward = forward  # type: ignore[method-assign]
-
-
-@contextmanager
-def _outputs_seen(blocks: Blocks, observe: Observers, index: Index) -> Iterator[None]:
-    """Show the outputs of sublayers to who watches them."""
-
-    def on_output(module: object, args: tuple, output: Any, about: tuple) -> None:
-        state = output[0] if isinstance(output, tuple) else output
-        if isinstance(state, Carried):
-            value, change = (
-                each.reshape(len(index.start), -1) for each in (state.value, state.change)
-            )
-            observe[about[0]](Seen(*about, value, change, index))
-
-    with ExitStack() as hooks:
-        for *about, module in blocks.outputs:
-            if about[0] in observe:
-                shown = partial(on_output, about=tuple(about))
-                hooks.callback(module.register_forward_hook(shown).remove)
-        yield
 
 
 def _run(run: _Run, packing: Packing, observe: Observers | None = None) -> None:

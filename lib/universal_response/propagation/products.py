@@ -70,7 +70,7 @@ def products_of(
             change = _packed(weight.float(), rows) if raised else _raised(weight)
         found[layer] = Multiply(
             weight.dtype,
-            lambda x, product=plain, bias=bias: product(x, bias),
+            partial(_of_value, bias, plain),
             partial(_of_change, weight, change),
         )
     return found
@@ -86,6 +86,10 @@ def check_products(products: str, on_cuda: bool) -> None:
         raise ValueError(f"products={products}: choose one of {', '.join(PRODUCTS)}, auto")
     if products == "tf32" and not on_cuda:
         raise ValueError("products=tf32: needs a CUDA device; use float32, bfloat16 or auto")
+
+
+def _of_value(bias: Tensor | None, product: _Product, x: Tensor) -> Tensor:
+    return product(x, bias)
 
 
 def _of_change(weight: Tensor, product: _Product, d: Tensor) -> Tensor:
