@@ -69,10 +69,7 @@ class Swap:
     """
 
     token: int
-
-    @property
-    def name(self) -> str:
-        return f"swap for token {self.token}"
+    name: str = "swap"
 
     def direction(self, states: Tensor, replaced: Embed) -> Tensor:
         return replaced(torch.tensor(self.token)).to(states) - states
