@@ -93,7 +93,10 @@ def _cast(function: Any, carried: Carried, *arguments: Any, **named: Any) -> Car
     like = torch.empty(0, dtype=carried.dtype, device=carried.device)
     plain = [torch.empty(0, dtype=a.dtype) if isinstance(a, Tensor) else a for a in arguments]
     dtype = function(like, *plain, **named).dtype
-    return Carried(carried._value, carried._change, carried.terms, dtype)
+    found = Carried(carried._value, carried._change, carried.terms, dtype)
+    # For a norm that casts first.
+    found.exact, found.moments = carried.exact, carried.moments
+    return found
 
 
 @rule(_F.dropout)

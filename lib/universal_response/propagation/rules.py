@@ -17,10 +17,10 @@ from torch import Tensor
 
 Number = float | int
 
-# Beyond it e^d is no longer an ordinary number for what multiplies it.
-_STRONG = 20.0
-# 1 + s E must not vanish, nor E overflow.
-_WEAK = (-0.75, math.exp(_STRONG))
+# Beyond it the rounding of d, relative to e^d, exceeds 5e-7 in float32.
+_STRONG = 16.0
+# 1 + s E must not vanish, nor E multiply the rounding of dw, or of an s below the normal numbers.
+_WEAK = (-0.75, math.exp(5.0))
 # Of v + d, in units of the dtype's epsilon; 3 were seen where a state vanishes.
 _ROUNDING = 64
 _GELU_TANH = math.sqrt(2 / math.pi)
@@ -81,13 +81,14 @@ def tanh(v: Tensor, d: Tensor, limit: bool) -> Tensor:
 
 
 def _sigmoid_of_sum(v: Tensor, d: Tensor) -> Tensor:
-    """s(v + d) for d >= 0, where the rounding of v + d would show in the tail.
+    """s(v + d), the rounding r of the sum made good by its derivative: it would show in the tail.
 
-    s(v) / (s(v) + s(-v) e^-d), but where s(v) is below the normal numbers.
+    r = (v - (t - b)) + (d - b) with t = v + d and b = t - v is exact (Knuth).
     """
-    s, n = torch.sigmoid(v), torch.sigmoid(-v)
-    normal = s > torch.finfo(s.dtype).tiny
-    return torch.where(normal, s / (s + n * torch.exp(-d)), torch.sigmoid(v + d))
+    t = v + d
+    b = t - v
+    s = torch.sigmoid(t)
+    return torch.addcmul(s, s * (1 - s), (v - (t - b)) + (d - b))
 
 
 # Parts of a clean value by number, so that only those that are needed are gathered.
@@ -219,7 +220,7 @@ def softmax(scores: Tensor, weights: Tensor, d: Tensor, limit: bool) -> Tensor:
     """p' - p = p (E - m) / (1 + m) with E = e^d - 1 and m = sum p E, p the softmax of the scores.
 
     A softmax does not see what all scores share: d is counted from that at the largest p. In the
-    limit p (d - sum p d). Where some d exceeds 20, from the scores.
+    limit p (d - sum p d). Where some d exceeds 16, or 1 + m nearly vanishes, from the scores.
 
     Args:
         scores: (..., key), -inf or less than -1e30 where a key is hidden; broadcast over d.
@@ -228,20 +229,22 @@ def softmax(scores: Tensor, weights: Tensor, d: Tensor, limit: bool) -> Tensor:
         limit: leave out products of changes.
     """
     largest = weights.argmax(-1, keepdim=True)
-    d = d - d.gather(-1, largest.expand(*d.shape[:-1], 1))
+    shifted = d - d.gather(-1, largest.expand(*d.shape[:-1], 1))
     # What is hidden stays so, whatever its score.
-    d = d.masked_fill(scores < -1e30, 0)
+    shifted = shifted.masked_fill(scores < -1e30, 0)
     if limit:
-        return weights * (d - (weights * d).sum(-1, keepdim=True))
-    grown = torch.expm1(d).mul_(weights)
+        return weights * (shifted - (weights * shifted).sum(-1, keepdim=True))
+    grown = torch.expm1(shifted).mul_(weights)
     mean = grown.sum(-1, keepdim=True)
     found = torch.addcmul(grown, weights, mean, value=-1).div_(mean + 1)
-    return _replaced(found, d.amax(-1) > _STRONG, _strong_softmax, (scores.expand_as(d), d))
+    rare = (shifted.amax(-1) > _STRONG) | (mean[..., 0] < -0.5)
+    return _replaced(found, rare, _strong_softmax, (scores.expand_as(d), d))
 
 
 def _strong_softmax(scores: Tensor, d: Tensor) -> Tensor:
     exact = scores.to(_exact(scores))
-    return torch.softmax(exact + d, -1) - torch.softmax(exact, -1)
+    changed = exact + d.masked_fill(scores < -1e30, 0)
+    return torch.softmax(changed, -1) - torch.softmax(exact, -1)
 
 
 def is_strong(d: Tensor) -> bool:
@@ -260,7 +263,7 @@ def mixed(
     """z' - z for z = p v: (G v - m z + (p + G) dv) / (1 + m), with G = p (e^d - 1), m = sum G.
 
     The softmax of changed scores and what it mixes, without the changed softmax itself. In the
-    limit G v - m z + p dv with G = p d. For d up to 20, counted from the largest p as in `softmax`.
+    limit G v - m z + p dv with G = p d. For d up to 16, counted from the largest p as in `softmax`.
 
     Args:
         weights: p, (..., query, key); the last keys may be some without value.
@@ -293,7 +296,12 @@ def normalised(x: Tensor, d: Tensor, constant: Number, limit: bool) -> Tensor:
     """
     m = (x * x).mean(-1, keepdim=True)
     a = (x * d).mean(-1, keepdim=True) / torch.where(m > 0, m, 1)
-    w = torch.addcmul(d, a, x, value=-1)
+    if x.dtype == torch.float64:
+        # The first step is exact where x are float32 numbers and d is nearly parallel.
+        coarse = a.float().double()
+        w = torch.addcmul(d, coarse, x, value=-1).addcmul_(a - coarse, x, value=-1)
+    else:
+        w = torch.addcmul(d, a, x, value=-1)
     c, p = ((each * w).mean(-1, keepdim=True) for each in (x, w))
     r, b = norm_factors(m, a, c, p, constant, limit)
     return torch.addcmul(w.mul_(r), x, b)
