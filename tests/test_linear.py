@@ -272,7 +272,7 @@ def test_too_many_tokens_are_named(gpt2):
 def test_pretrained_model_reaches_the_limit():
     """C_delta(epsilon, dj) / (epsilon linear(dj)) at l = 2L, averaged over dj."""
     model = load_model("smollm2-135m", dtype="float32", device="cpu", tokenizer=False)
-    settings = Settings(t0=16, batch=2, epsilons=(0.003,), epsilon0=0.003, noise_floor=False)
+    settings = Settings(t0=16, batch=2, epsilons=(0.003,), epsilon0=0.003)
     found = measure(model, settings)
     at = {"metric": "delta", "position": response.last(found)}
     ratio = found.response.sel(at | {"epsilon": 0.003}) / (0.003 * found.linear.sel(at))
