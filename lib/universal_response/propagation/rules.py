@@ -35,7 +35,7 @@ def product(x: Tensor, dx: Tensor, y: Tensor, dy: Tensor, limit: bool) -> Tensor
     return torch.addcmul(dx * y, x if limit else x + dx, dy)
 
 
-def quotient(x: Tensor, dx: Tensor, y: Tensor, dy: Tensor, limit: bool) -> Tensor:
+def quotient(x: Tensor | Number, dx: Tensor, y: Tensor, dy: Tensor, limit: bool) -> Tensor:
     """x'/y' - x/y = (dx - (x / y) dy) / y', with y' = y + dy; in the limit / y."""
     return (dx - x / y * dy) / (y if limit else y + dy)
 
