@@ -113,8 +113,8 @@ def products_of_rows(
     return by_rows(row_products, [clean], [change, *at_source], compiled)
 
 
-def row_products(clean: Parts, changes: Sequence[Tensor]) -> Float[Tensor, "row 6"]:
-    """D.D, D.x, D.D_i, D.D_i^(0), |D_perp|^2 and x.x of rows."""
+def row_products(clean: Parts, changes: Sequence[Tensor]) -> Tensor:
+    """D.D, D.x, D.D_i, D.D_i^(0), |D_perp|^2 and x.x of rows, (row, 6)."""
     d, at_source, made = changes
     x = clean(0).to(d.dtype)
     dx, xx = (d * x).sum(-1), (x * x).sum(-1)
