@@ -225,7 +225,7 @@ def test_metadata_is_that_of_the_value(metadata):
     carry(function, value, value)
 
 
-# what has no rule ----------------------------------------------------------------------------------
+# what has no rule ---------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -335,8 +335,8 @@ def test_a_plain_tensor_brought_into_shape_stays_plain():
     mask = numbers(4, 1)
 
     def function(x):
-        for plain in (mask.expand_as(x), W.view_as(x[0].mT @ x[0]), W.type_as(x), W.to(x)):
-            assert type(plain) is T
+        for unchanged in (mask.expand_as(x), W.view_as(x[0].mT @ x[0]), W.type_as(x), W.to(x)):
+            assert type(unchanged) is T
         return x * mask.expand_as(x)
 
     check(function, numbers(2, 4, 6), numbers(2, 4, 6, seed=9))
@@ -397,7 +397,7 @@ def test_arguments_of_carry():
     assert not any(each.requires_grad for each in found)
 
 
-# modules -------------------------------------------------------------------------------------------
+# modules ---------------------------------------------------
 
 
 class Attention(nn.Module):
@@ -608,7 +608,7 @@ def test_norm_of_a_change_parallel_to_the_input(name, strength):
         torch.testing.assert_close(limit[row], slope * unit[row], rtol=2e-6, atol=0)
 
 
-# modules with an operation that has no rule --------------------------------------------------------
+# modules with an operation that has no rule ---------------------------------------------------
 
 
 class Experts(nn.Module):

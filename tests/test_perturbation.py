@@ -107,7 +107,7 @@ def test_another_token(models):
     assert_equal(type("Full", (), at_full), whole, 0)
 
     directions = iter(whole.change[0, 0].diagonal(dim1=1, dim2=2).permute(2, 0, 1))
-    expected = plain.plain_streams(hf, tokens, [0.25, 1.0], lambda x: next(directions))
+    expected = plain.plain_streams(hf, tokens, [0.25], lambda x: next(directions))
     quarter = {name: getattr(found, name)[:, :1] for name in RESPONSES}
     assert_equal(type("Quarter", (), quarter), plain.Responses(states, expected.change[:, :1]), 0)
 
@@ -121,7 +121,7 @@ def test_a_token_swapped_for_itself_changes_nothing(models):
 
 def test_names_of_perturbations():
     named = [Scaling(), Direction(VECTOR), Direction(VECTOR, "happier"), Swap(TOKEN)]
-    assert [each.name for each in named] == ["scaling", "direction", "happier", "swap for token 17"]
+    assert [each.name for each in named] == ["scaling", "direction", "happier", "swap"]
 
 
 @pytest.mark.parametrize("position", range(7))
@@ -163,7 +163,7 @@ def test_tokens_that_are_not_there_are_named(gpt2, token):
 
 
 def test_a_swap_is_made_at_the_input_only(gpt2):
-    with pytest.raises(ValueError, match=r"\Aperturb[^\n]*input[^\n]*\Z"):
+    with pytest.raises(ValueError, match=r"\Aperturbation: [^\n]*input[^\n]*\Z"):
         inner_products(
             random_tokens(1, T), gpt2, [0.1], perturbation=Swap(TOKEN), perturbed_position=2
         )

@@ -1,6 +1,6 @@
 """Hooks of a pass: where states are seen, and where the change begins."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -42,6 +42,7 @@ def started(
     position: int,
     terms: Terms,
     put: Callable[[Carried], None],
+    with_tuples: Collection[torch.nn.Module],
 ) -> Iterator[None]:
     """Carry a change from the block on in which it is made; skip the blocks before it.
 
@@ -52,6 +53,7 @@ def started(
         terms: how it is carried.
         put: puts the change into the state at the input of a block. Where the change is made inside
             the block it is zero until whoever sees that position puts it there.
+        with_tuples: blocks that return a tuple, its first entry the state.
     """
     at = blocks.positions[position]
     inside = at.sublayer == "attention"
@@ -69,8 +71,8 @@ def started(
             put(state)
         return (state, *args[1:])
 
-    def skipped(hidden: Tensor, *_: Any, **__: Any) -> Tensor:
-        return hidden
+    def skipped(hidden: Tensor, *_: Any, in_tuple: bool, **__: Any) -> Any:
+        return (hidden, None) if in_tuple else hidden
 
     with ExitStack() as undo:
         # Before the hook that sees the state.
@@ -78,7 +80,8 @@ def started(
         undo.callback(begins.remove)
         for module in blocks.layers[:n_skipped]:
             undo.callback(_put_back, module, vars(module).get("forward"))
-            module.forward = skipped  # type: ignore[method-assign]
+            forward = partial(skipped, in_tuple=module in with_tuples)
+            module.forward = forward  # type: ignore[method-assign]
         yield
 
 
@@ -106,4 +109,18 @@ def outputs_seen(blocks: Blocks, observe: Observers, index: Index) -> Iterator[N
             if about[0] in observe:
                 shown = partial(on_output, about=tuple(about))
                 hooks.callback(module.register_forward_hook(shown).remove)
+        yield
+
+
+@contextmanager
+def tuples_noted(blocks: Blocks, noted: set[torch.nn.Module]) -> Iterator[None]:
+    """Note which blocks return a tuple."""
+
+    def note(module: torch.nn.Module, args: tuple, output: Any) -> None:
+        if isinstance(output, tuple):
+            noted.add(module)
+
+    with ExitStack() as hooks:
+        for module in blocks.layers:
+            hooks.callback(module.register_forward_hook(note).remove)
         yield

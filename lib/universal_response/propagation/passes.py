@@ -22,7 +22,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from universal_response.propagation.attention import Attended, Clean
 from universal_response.propagation.blocks import Blocks, unbridged
 from universal_response.propagation.change import Carried, Terms
-from universal_response.propagation.hooks import outputs_seen, started, states_seen
+from universal_response.propagation.hooks import outputs_seen, started, states_seen, tuples_noted
 from universal_response.propagation.modules import Carrying, Tape, carrying
 from universal_response.propagation.observing import Observers, Seen, check
 from universal_response.propagation.perturbation import Perturbation, Scaling
@@ -101,7 +101,7 @@ def chunked_inner_products(
     *,
     perturbation: Perturbation = Scaling(),  # noqa: B008 (frozen)
     perturbed_position: int = 0,
-    sources: Int[Tensor, "sequence source"] | None = None,
+    sources: Tensor | None = None,
     products: str = "float32",
     observe: Observers | None = None,
     tokens_per_pass: int | None = None,
@@ -117,7 +117,7 @@ def chunked_inner_products(
         chunks: the strengths of every chunk; None for the linear limit.
         perturbation: what is done to the vector of the source.
         perturbed_position: l at which it is done; earlier layers are not run again.
-        sources: which tokens of every sequence are perturbed; all if None.
+        sources: which tokens of every sequence are perturbed, (sequence, source); all if None.
         products: precision in which changes are multiplied with weights (`PRODUCTS`).
         observe: functions called with what is `Seen` of each kind in every pass.
         tokens_per_pass: how many tokens one forward pass holds; a default by device if None.
@@ -172,6 +172,7 @@ class _Run:
         states: of every position, the residual vectors, (sequence token, d_model).
         attended: queries, keys and values of every layer.
         keys_and_values: the same from the cache, where the model's own attention is used.
+        with_tuples: blocks that return a tuple.
         compiled: whether rules on rows are compiled.
     """
 
@@ -182,6 +183,7 @@ class _Run:
     states: list[Float[Tensor, "token d_model"]] = field(default_factory=list)
     attended: dict[int, Clean] = field(default_factory=dict)
     keys_and_values: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    with_tuples: set[torch.nn.Module] = field(default_factory=set)
     compiled: bool = False
 
     @property
@@ -259,7 +261,7 @@ def _clean_pass(run: _Run) -> None:
         run.states.append(_at_least_float32(state.reshape(-1, state.shape[-1]).clone()))
 
     packing = Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t)
-    with states_seen(run.blocks, keep):
+    with states_seen(run.blocks, keep), tuples_noted(run.blocks, run.with_tuples):
         _run(run, packing)
     _check_finite(
         torch.stack([(each * each).sum(-1) for each in run.states]), run.blocks, "a state"
@@ -279,6 +281,14 @@ def _check_finite(by_position: Tensor, blocks: Blocks, what: str) -> None:
 
 def _direction(run: _Run, perturbation: Perturbation, position: int) -> Tensor:
     def replaced(token: Tensor) -> Tensor:
+        n_tokens = run.blocks.base.get_input_embeddings().weight.shape[0]
+        if position > 0:
+            raise ValueError(
+                f"perturbation: another token stands at the input only; use perturbed_position=0, "
+                f"not {position}"
+            )
+        if not 0 <= int(token) < n_tokens:
+            raise ValueError(f"perturbation: token {int(token)} is not one of 0 .. {n_tokens - 1}")
         other = _Run(run.blocks, torch.full_like(run.tokens, int(token)), Tape(False), run.carrying)
         return _input_of(other)
 
@@ -345,7 +355,7 @@ def _changed_pass(
     run.tape.calls.clear()
     with (
         states_seen(run.blocks, seen),
-        started(run.blocks, run.states, first.position, terms, put),
+        started(run.blocks, run.states, first.position, terms, put, run.with_tuples),
         outputs_seen(run.blocks, observe, index),
     ):
         _run(run, packing, observe)

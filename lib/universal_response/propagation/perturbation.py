@@ -56,7 +56,12 @@ class Direction:
     name: str = "direction"
 
     def direction(self, states: Tensor, replaced: Embed) -> Tensor:
-        along = self.vector.to(states)
+        along = torch.as_tensor(self.vector).to(states)
+        width = states.shape[-1]
+        if along.shape != (width,) or not (along.isfinite().all() and along.any()):
+            raise ValueError(
+                f"perturbation: give a direction of {width} finite numbers that are not all zero"
+            )
         return states.norm(dim=-1, keepdim=True) * along / along.norm()
 
 
