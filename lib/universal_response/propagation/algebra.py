@@ -1,7 +1,7 @@
 """Rules of sums, products and powers of tensors that change."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -24,6 +24,7 @@ from universal_response.propagation.change import (
     made,
     rule,
     value_of,
+    written,
 )
 from universal_response.propagation.rows import Parts, RowRule, WeakRule, by_rows
 from universal_response.propagation.rules import Number, SelfGated
@@ -39,12 +40,12 @@ _IN_PLACE: dict[Any, Any] = {
 
 @rule(_T.add, _T.__add__, _T.__radd__, torch.add)
 def _sum(function: Any, x: Any, y: Any, alpha: Number = 1) -> Carried:
-    return _added(x, y, alpha, lambda: torch.add(value_of(x), value_of(y), alpha=alpha))
+    return _added(torch.add, x, y, alpha, alpha)
 
 
 @rule(_T.sub, _T.__sub__, torch.sub)
 def _difference(function: Any, x: Any, y: Any, alpha: Number = 1) -> Carried:
-    return _added(x, y, -alpha, lambda: torch.sub(value_of(x), value_of(y), alpha=alpha))
+    return _added(torch.sub, x, y, alpha, -alpha)
 
 
 @rule(_T.__rsub__, torch.rsub)
@@ -52,30 +53,30 @@ def _difference_turned(function: Any, x: Any, y: Any) -> Carried:
     return _difference(torch.sub, y, x)
 
 
-def _added(x: Any, y: Any, alpha: Number, value: Callable[[], Tensor]) -> Carried:
+def _added(function: Any, x: Any, y: Any, alpha: Number, factor: Number) -> Carried:
     carried = find(x, y)
     if isinstance(x, Carried) and isinstance(y, Carried):
-        change = torch.add(x.change, y.change, alpha=alpha)
+        change = torch.add(x.change, y.change, alpha=factor)
     else:
-        change = carried.change if carried is x or alpha == 1 else carried.change * alpha
+        change = carried.change if carried is x or factor == 1 else carried.change * factor
         other = y if carried is x else x
         if isinstance(other, Tensor):
             change = change.expand(torch.broadcast_shapes(change.shape, other.shape))
-    return Carried(value, change, carried.terms, dtype_of(x, y))
+    return made(function, change, (x, y), {"alpha": alpha}, carried, dtype_of(x, y))
 
 
 @rule(_T.mul, _T.__mul__, _T.__rmul__, torch.mul, torch.multiply)
 def _product(function: Any, x: Any, y: Any) -> Carried:
     carried = find(x, y)
-    terms, value = carried.terms, lambda: torch.mul(value_of(x), value_of(y))
-    if not (isinstance(x, Carried) and isinstance(y, Carried)):
-        return Carried(value, torch.mul(change_of(x), change_of(y)), terms, dtype_of(x, y))
-    pending, other = (x, y) if isinstance(x._change, Pending) else (y, x)
-    if isinstance(pending._change, Pending) and pending.shape == other.shape:
-        change = _gated(pending._change, other)
+    if isinstance(x, Carried) and isinstance(y, Carried):
+        activation, other = (x, y) if x.pair.pending else (y, x)
+        if activation.pair.pending and activation.shape == other.shape:
+            change = _gated(activation.pair.pending, other)
+        else:
+            change = rules.product(x.value, x.change, y.value, y.change, carried.terms.limit)
     else:
-        change = rules.product(x.value, x.change, y.value, y.change, terms.limit)
-    return Carried(value, change, terms, dtype_of(x, y))
+        change = torch.mul(change_of(x), change_of(y))
+    return made(torch.mul, change, (x, y), {}, carried, dtype_of(x, y))
 
 
 def _gated(pending: Pending, other: Carried) -> Tensor:
@@ -108,12 +109,12 @@ def _quotient(function: Any, x: Any, y: Any) -> Carried:
     if function is _T.__rtruediv__:
         x, y = y, x
     carried = find(x, y)
-    terms, value = carried.terms, lambda: torch.div(value_of(x), value_of(y))
-    if not isinstance(y, Carried):
-        return Carried(value, torch.div(x.change, y), terms, dtype_of(x, y))
-    dx = x.change if isinstance(x, Carried) else torch.zeros_like(y.change)
-    change = rules.quotient(value_of(x), dx, y.value, y.change, terms.limit)
-    return Carried(value, change, terms, dtype_of(x, y))
+    if isinstance(y, Carried):
+        dx = x.change if isinstance(x, Carried) else torch.zeros_like(y.change)
+        change = rules.quotient(value_of(x), dx, y.value, y.change, carried.terms.limit)
+    else:
+        change = torch.div(x.change, y)
+    return made(torch.div, change, (x, y), {}, carried, dtype_of(x, y))
 
 
 @rule(_T.clamp, torch.clamp, _T.clip, torch.clip)
@@ -168,14 +169,7 @@ def _factor(argument: Any, after: int, carried: Carried) -> Any:
 
 @rule(*_IN_PLACE)
 def _in_place(function: Any, carried: Any, *arguments: Any, **named: Any) -> Carried:
-    if not isinstance(carried, Carried) or carried.shared:
-        raise NoRule(
-            f"{function.__name__}: no rule for writing into a tensor that others may share"
-        )
-    before = Carried(carried._value, carried._change, carried.terms, carried.dtype)
-    found = apply(_IN_PLACE[function], before, *arguments, **named)
-    carried.become(found._value, found._change)
-    return carried
+    return written(function, carried, apply(_IN_PLACE[function], carried, *arguments, **named))
 
 
 @rule(_T.baddbmm, torch.baddbmm, _T.addmm, torch.addmm)
@@ -196,4 +190,4 @@ def _linear(function: Any, carried: Any, weight: Tensor, bias: Tensor | None = N
 
 def elementwise(function: Any, formula: Rule, carried: Carried) -> Carried:
     change = formula(carried.value, carried.change, carried.terms.limit)
-    return Carried(lambda: function(carried.value), change, carried.terms, carried.dtype)
+    return made(function, change, (carried,), {}, carried)

@@ -6,7 +6,9 @@ A function without a rule raises `NoRule`; nothing passes silently. Values are c
 a rule asks for them: most are known already from the clean pass (`Rows`).
 """
 
+import copy
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -46,7 +48,8 @@ class Pending:
     """A self-gated activation that is computed with what comes next, part by part."""
 
     activation: SelfGated
-    gate: "Carried"
+    gate: "Pair"
+    terms: Terms
 
     @property
     def saved(self) -> Sequence[Rows]:
@@ -55,9 +58,10 @@ class Pending:
 
     def evaluated(self) -> Tensor:
         """The change of the activation."""
-        gate, (rule, weak) = self.gate, _activation(self.activation, self.gate.terms.limit)
-        changes = [flat(gate.change)]
-        return by_rows(rule, self.saved, changes, gate.terms.compiled, weak).view(gate.shape)
+        rule, weak = _activation(self.activation, self.terms.limit)
+        changes = [flat(self.gate.change)]
+        found = by_rows(rule, self.saved, changes, self.terms.compiled, weak)
+        return found.view(self.gate.shape)
 
 
 @functools.cache
@@ -72,18 +76,57 @@ def _activation(activation: SelfGated, limit: bool) -> tuple[RowRule, WeakRule]:
     return rule, weak
 
 
+class Pair:
+    """A value and its change, each computed when it is first asked for."""
+
+    def __init__(
+        self, value: Tensor | Rows | Callable[[], Tensor], change: Tensor | Pending
+    ) -> None:
+        self._value, self._change = value, change
+        self.shape: torch.Size = change.gate.shape if isinstance(change, Pending) else change.shape
+        self.change_dtype: torch.dtype = (
+            change.gate.change_dtype if isinstance(change, Pending) else change.dtype
+        )
+
+    @property
+    def rows(self) -> Rows | None:
+        """The value, where it is known by rows."""
+        return self._value if isinstance(self._value, Rows) else None
+
+    @property
+    def value(self) -> Tensor:
+        """The clean value, in the dtype of the change at least."""
+        if isinstance(self._value, Rows):
+            self._value = self._value[slice(None)].view(self.shape)
+        elif callable(self._value):
+            self._value = self._value()
+        found = self._value
+        return found.to(self.change_dtype) if found.is_floating_point() else found
+
+    @property
+    def pending(self) -> Pending | None:
+        """The activation that gives the change, where that is not computed yet."""
+        return self._change if isinstance(self._change, Pending) else None
+
+    @property
+    def change(self) -> Tensor:
+        if isinstance(self._change, Pending):
+            self._change = self._change.evaluated()
+        return self._change
+
+
 class Carried(torch.Tensor):
     """A value and its change."""
 
     terms: Terms
+    # Exchanged as a whole where something is written into the tensor.
+    pair: Pair
     # Rows, their values and changes in full precision, where no other row changes.
     exact: tuple[Tensor, Tensor, Tensor] | None = None
     # Of every row mean x^2, (x.d) / (x.x) and mean w^2 of the part w perpendicular to x, (row, 1).
     moments: tuple[Tensor, Tensor, Tensor] | None = None
     # Whether its numbers may be those of another tensor as well.
     shared: bool = False
-    _value: Tensor | Rows | Callable[[], Tensor]
-    _change: Tensor | Pending
 
     @staticmethod
     def __new__(
@@ -93,11 +136,14 @@ class Carried(torch.Tensor):
         terms: Terms,
         dtype: torch.dtype | None = None,
     ) -> "Carried":
-        like: Tensor = change.gate if isinstance(change, Pending) else change
+        return cls.of(Pair(value, change), terms, dtype)
+
+    @classmethod
+    def of(cls, pair: Pair, terms: Terms, dtype: torch.dtype | None = None) -> "Carried":
         made = torch.Tensor._make_wrapper_subclass(
-            cls, like.shape, dtype=dtype or like.dtype, device=like.device
+            cls, pair.shape, dtype=dtype or pair.change_dtype, device=_device_of(pair)
         )
-        made._value, made._change, made.terms = value, change, terms
+        made.pair, made.terms = pair, terms
         return made
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -108,32 +154,15 @@ class Carried(torch.Tensor):
 
     @property
     def value(self) -> Tensor:
-        """The clean value, in the dtype of the change at least."""
-        if isinstance(self._value, Rows):
-            found = self._value[slice(None)].view(self.shape)
-        elif callable(self._value):
-            found = self._value()
-        else:
-            found = self._value
-        self._value = found
-        return found.to(self.change_dtype) if found.is_floating_point() else found
-
-    @property
-    def change_dtype(self) -> torch.dtype:
-        change = self._change
-        return change.gate.change_dtype if isinstance(change, Pending) else change.dtype
+        return self.pair.value
 
     @property
     def change(self) -> Tensor:
-        if isinstance(self._change, Pending):
-            self._change = self._change.evaluated()
-        return self._change
+        return self.pair.change
 
-    def become(self, value: Any, change: Tensor | Pending | None = None) -> None:
-        """Set what this tensor carries, for all who hold it."""
-        self._value = value
-        if change is not None:
-            self._change = change
+    def become(self, pair: Pair) -> None:
+        """Carry another pair, for all who hold this tensor."""
+        self.pair = pair
         self.moments = self.exact = None
 
     @classmethod
@@ -144,17 +173,29 @@ class Carried(torch.Tensor):
         args: tuple = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        rule = RULES.get(func)
+        rule, named = RULES.get(func), kwargs or {}
+        name = getattr(func, "__qualname__", func)
         if rule is None:
-            raise NoRule(f"{getattr(func, '__qualname__', func)}: no rule for its change")
+            raise NoRule(f"{name}: no rule for its change")
+        try:
+            _signature(rule).bind(func, *args, **named)
+        except TypeError as error:
+            raise NoRule(f"{name}: no rule with such arguments ({error})") from None
         with torch._C.DisableTorchFunctionSubclass():
-            return rule(func, *args, **(kwargs or {}))
+            return rule(func, *args, **named)
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Callable[..., Any], types: Sequence[type], args: tuple = (), kwargs: Any = None
     ) -> Any:
         raise NoRule(f"{func}: no rule for its change")
+
+
+_signature = functools.cache(inspect.signature)
+
+
+def _device_of(pair: Pair) -> torch.device:
+    return pair.pending.gate.change.device if pair.pending else pair.change.device
 
 
 def carry(
@@ -183,17 +224,28 @@ def carry(
 
     inside: AbstractContextManager[Any] = nullcontext()
     if isinstance(function, torch.nn.Module):
+        if change.dtype == torch.float64:
+            function = copy.deepcopy(function).double()
         inside = carrying(function)
     with torch.no_grad(), inside:
-        found = function(Carried(value, change, Terms(limit)))
-    if not isinstance(found, Carried):
-        raise ValueError("function: its result does not depend on the argument")
-    return found.value, found.change
+        found = function(Carried(value.detach(), change.detach(), Terms(limit)))
+        if isinstance(found, Carried):
+            return found.value, found.change
+    raise ValueError("function: its result does not depend on the argument")
+
+
+def now(argument: Any) -> Any:
+    """An argument as it is before anything is written into it, also within lists and tuples."""
+    if isinstance(argument, Carried):
+        return argument.pair
+    if isinstance(argument, list | tuple):
+        return type(argument)(now(each) for each in argument)
+    return argument
 
 
 def value_of(argument: Any) -> Any:
     """The clean value of an argument, also within lists and tuples."""
-    if isinstance(argument, Carried):
+    if isinstance(argument, Carried | Pair):
         return argument.value
     if isinstance(argument, list | tuple):
         return type(argument)(value_of(each) for each in argument)
@@ -230,11 +282,13 @@ def itself(v: Tensor) -> tuple[Tensor, ...]:
     return (v,)
 
 
-def computed(carried: Carried, function: Callable[[Tensor], tuple[Tensor, ...]]) -> Sequence[Rows]:
+def computed(
+    carried: Carried | Pair, function: Callable[[Tensor], tuple[Tensor, ...]]
+) -> Sequence[Rows]:
     """What a function makes of the clean value, by rows (row, width)."""
-    if isinstance(carried._value, Rows):
-        return carried._value.computed(function)
-    return Rows(flat(carried.value), None).computed(function)
+    pair = carried.pair if isinstance(carried, Carried) else carried
+    rows = pair.rows or Rows(flat(pair.value), None)
+    return rows.computed(function)
 
 
 def rule(*functions: Any) -> Callable[[Rule], Rule]:
@@ -255,14 +309,34 @@ def apply(function: Any, *arguments: Any, **named: Any) -> Any:
 
 
 def made(
-    function: Any, change: Tensor, arguments: Sequence[Any], named: dict[str, Any], like: Carried
+    function: Any,
+    change: Tensor | Pending,
+    arguments: Sequence[Any],
+    named: dict[str, Any],
+    like: Carried,
+    dtype: torch.dtype | None = None,
 ) -> Carried:
     """The result of a function: its change, and its value once it is asked for."""
+    clean = now(tuple(arguments))
 
     def value() -> Tensor:
-        return function(*value_of(tuple(arguments)), **named)
+        return function(*value_of(clean), **named)
 
-    return Carried(value, change, like.terms, like.dtype)
+    return Carried(value, change, like.terms, dtype or like.dtype)
+
+
+def written(function: Any, carried: Any, found: Carried) -> Carried:
+    """What a function that writes into its argument gives: the argument, with another content.
+
+    Raises:
+        NoRule: the argument carries no change, or is a view or has one, which would change too.
+    """
+    if not isinstance(carried, Carried) or carried.shared:
+        raise NoRule(
+            f"{function.__name__}: no rule for writing into a tensor that others may share"
+        )
+    carried.become(found.pair)
+    return carried
 
 
 def dtype_of(*arguments: Any) -> torch.dtype:

@@ -3,6 +3,7 @@
 The change of the result is the function of the change.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +13,11 @@ from torch import Tensor
 from universal_response.propagation.change import (
     Carried,
     NoRule,
+    apply,
     change_of,
     find,
     made,
+    now,
     rule,
     value_of,
 )
@@ -46,12 +49,15 @@ def _metadata(function: Any, *arguments: Any, **named: Any) -> Any:
     *(torch.permute, torch.mean, torch.sum, torch.neg, torch.index_select, torch.movedim),
     *(torch.repeat_interleave, torch.roll, torch.flip, torch.tril, torch.triu, torch.cumsum),
     *(torch.narrow, torch.select, torch.gather, torch.clone, torch.swapaxes, torch.diagonal),
-    _F.pad,
 )
-def _linear_in_one(function: Any, *arguments: Any, **named: Any) -> Carried:
-    """The same function of the change: it is linear, and its only argument is the carried one."""
-    carried = find(*arguments, *named.values())
-    found = made(function, function(*change_of(arguments), **named), arguments, named, carried)
+def _linear_in_one(function: Any, *arguments: Any, **named: Any) -> Any:
+    """The same function of the change; in fewer digits only in name, as for a cast."""
+    if not isinstance(arguments[0], Carried):
+        # Brought into the shape of a carried tensor: nothing of it changes.
+        return function(*change_of(arguments), **named)
+    carried, dtype = arguments[0], named.pop("dtype", None)
+    change = function(*change_of(arguments), **named)
+    found = made(function, change, arguments, named, carried, dtype)
     if found.change.untyped_storage().data_ptr() == carried.change.untyped_storage().data_ptr():
         carried.shared = found.shared = True
     return found
@@ -61,18 +67,24 @@ def _linear_in_one(function: Any, *arguments: Any, **named: Any) -> Carried:
 def _linear_in_parts(function: Any, *arguments: Any, **named: Any) -> tuple[Carried, ...]:
     carried = find(*arguments)
     changes = function(*change_of(arguments), **named)
+    clean = now(arguments)
     # One evaluation of the value serves all parts.
-    values: list[Sequence[Tensor]] = []
-
-    def value(part: int) -> Tensor:
-        if not values:
-            values.append(function(*value_of(arguments), **named))
-        return values[0][part]
-
-    return tuple(
-        Carried(lambda part=part: value(part), change, carried.terms, carried.dtype)
+    values = functools.cache(lambda: function(*value_of(clean), **named))
+    found = tuple(
+        Carried(lambda part=part: values()[part], change, carried.terms, carried.dtype)
         for part, change in enumerate(changes)
     )
+    for each in (carried, *found):
+        each.shared = True
+    return found
+
+
+@rule(_F.pad)
+def _padded(
+    function: Any, carried: Carried, pad: Sequence[int], mode: str = "constant", value: Any = None
+) -> Carried:
+    change = function(carried.change, pad, mode)
+    return made(function, change, (carried, pad, mode, value), {}, carried)
 
 
 @rule(torch.cat, torch.stack, torch.concat)
@@ -88,12 +100,18 @@ def _joined(function: Any, tensors: Sequence[Tensor], *others: Any, **named: Any
 
 
 @rule(_T.to, _T.type, _T.float, _T.double, _T.half, _T.bfloat16, _T.type_as)
-def _cast(function: Any, carried: Carried, *arguments: Any, **named: Any) -> Carried:
+def _cast(function: Any, carried: Tensor, *arguments: Any, **named: Any) -> Tensor:
     """Another type for the value; a change keeps its own, which is the more precise one."""
-    like = torch.empty(0, dtype=carried.dtype, device=carried.device)
     plain = [torch.empty(0, dtype=a.dtype) if isinstance(a, Tensor) else a for a in arguments]
+    if not isinstance(carried, Carried):
+        return function(carried, *plain, **named)
+    like = torch.empty(0, dtype=carried.dtype, device=carried.device)
     dtype = function(like, *plain, **named).dtype
-    found = Carried(carried._value, carried._change, carried.terms, dtype)
+    if dtype == carried.dtype:
+        return carried
+    if not dtype.is_floating_point:
+        raise NoRule(f"{function.__name__}: no rule for whole numbers that change")
+    found = Carried.of(carried.pair, carried.terms, dtype)
     # For a norm that casts first.
     found.exact, found.moments = carried.exact, carried.moments
     return found
@@ -109,16 +127,20 @@ def _dropout(
 
 
 @rule(_T.masked_fill, torch.masked_fill)
-def _masked_fill(function: Any, carried: Carried, mask: Tensor, value: Number) -> Carried:
+def _masked_fill(function: Any, carried: Any, mask: Tensor, value: Any) -> Carried:
+    if isinstance(value, Tensor):
+        return apply(torch.where, mask, value, carried)
     change = carried.change.masked_fill(mask, 0)
     return made(function, change, (carried, mask, value), {}, carried)
 
 
 @rule(torch.where, _T.where)
-def _where(function: Any, condition: Tensor, x: Any, y: Any) -> Carried:
+def _where(function: Any, condition: Any, x: Any, y: Any) -> Carried:
+    if function is _T.where:
+        condition, x = x, condition
     if isinstance(condition, Carried):
         raise NoRule("where: no rule for a condition that changes")
     carried = find(x, y)
     zero = torch.zeros((), dtype=carried.change.dtype, device=carried.device)
     dx, dy = (each.change if isinstance(each, Carried) else zero for each in (x, y))
-    return made(function, torch.where(condition, dx, dy), (condition, x, y), {}, carried)
+    return made(torch.where, torch.where(condition, dx, dy), (condition, x, y), {}, carried)

@@ -19,7 +19,7 @@ from torch.func import functional_call, jvp
 from transformers.pytorch_utils import Conv1D
 
 from universal_response.propagation import rules
-from universal_response.propagation.change import Carried, NoRule, find, value_of
+from universal_response.propagation.change import Carried, NoRule, find, made
 from universal_response.propagation.nonlinear import activated
 from universal_response.propagation.norms import norm_change
 from universal_response.propagation.precision import FullPrecision
@@ -131,7 +131,7 @@ def _linear(
     change = multiply.change(x.change)
     index = x.terms.index
     if tape is None or index is None or change.shape[:-1].numel() != len(index):
-        return Carried(lambda: original(value_of(x)), change, x.terms, x.dtype)
+        return made(original, change, (x,), {}, x)
     return Carried(tape.rows(layer, index), change, x.terms, x.dtype)
 
 
@@ -163,7 +163,7 @@ def _norm(
     change = norm_change(x, norm.constant, norm.gain if flat else None, norm.centred)
     if not flat:
         change = change * norm.gain.to(change.dtype)
-    return Carried(lambda: original(value_of(x)), change, x.terms, x.dtype)
+    return made(original, change, (x,), {}, x)
 
 
 def _recognised(module: torch.nn.Module, width: int, device: torch.device) -> _Norm | None:
@@ -198,21 +198,28 @@ def _activation(module: torch.nn.Module, original: Callable[..., Tensor], x: Ten
     if not isinstance(x, Carried):
         return original(x)
     tried = torch.linspace(-4, 4, 33, dtype=torch.float64, device=x.device)
+    given = original(tried)
     for known in (rules.GELU_TANH, rules.QUICK_GELU):
-        if torch.allclose(original(tried), known.value(tried), rtol=1e-6, atol=1e-8):
+        if torch.allclose(given, known.value(tried), rtol=1e-6, atol=1e-8):
             return activated(known, x)
-    return original(x)
+    exact = torch.nn.functional.gelu
+    return exact(x) if torch.allclose(given, exact(tried), rtol=1e-6, atol=1e-8) else original(x)
 
 
 def _attempt(
     original: Callable[..., Any], alone: Callable[..., Any], *arguments: Any, **named: Any
 ) -> Any:
     """By the rules, or by itself where one is missing."""
-    if not any(isinstance(each, Carried) for each in (*arguments, *named.values())):
-        return original(*arguments, **named)
+    carried = [each for each in (*arguments, *named.values()) if isinstance(each, Carried)]
+    before = [each.pair for each in carried]
     try:
         return original(*arguments, **named)
     except NoRule as missing:
+        if not carried:
+            raise
+        for each, pair in zip(carried, before, strict=True):
+            # It may have been written into by then.
+            each.pair = pair
         return alone(missing, *arguments, **named)
 
 
@@ -243,7 +250,7 @@ def _alone(
         return found[0] if isinstance(found, tuple) else found
 
     x, d = carried.value.double(), carried.change.double()
-    clean = run(x)
+    clean = run(x.clone())  # into which it may write
     value = clean[0] if isinstance(clean, tuple) else clean
     if not isinstance(value, Tensor) or value.shape != x.shape:
         raise missing
@@ -255,7 +262,7 @@ def _alone(
             "on both states in float64",
             stacklevel=2,
         )
-    found = Carried(value, change.to(carried.change_dtype), carried.terms, carried.dtype)
+    found = Carried(value, change.to(carried.pair.change_dtype), carried.terms, carried.dtype)
     return (found, *clean[1:]) if isinstance(clean, tuple) else found
 
 

@@ -19,6 +19,7 @@ from universal_response.propagation.change import (
     itself,
     made,
     rule,
+    written,
 )
 from universal_response.propagation.rows import Parts, by_rows
 from universal_response.propagation.rules import Number, SelfGated
@@ -38,12 +39,14 @@ def _tanh(function: Any, carried: Carried) -> Carried:
 
 @rule(_T.relu, torch.relu, _F.relu)
 def _relu(function: Any, carried: Carried, inplace: bool = False) -> Carried:
-    return elementwise(torch.relu, rules.relu, carried)
+    found = elementwise(torch.relu, rules.relu, carried)
+    return written(function, carried, found) if inplace else found
 
 
 @rule(_F.silu)
 def _silu(function: Any, carried: Carried, inplace: bool = False) -> Carried:
-    return activated(rules.SILU, carried)
+    found = activated(rules.SILU, carried)
+    return written(function, carried, found) if inplace else found
 
 
 @rule(_F.gelu)
@@ -64,11 +67,8 @@ _exact_gelu = {limit: partial(_exact_gelu_of_rows, limit) for limit in (False, T
 
 def activated(activation: SelfGated, carried: Carried) -> Carried:
     """A self-gated activation of a carried tensor."""
-
-    def value() -> Tensor:
-        return activation.value(carried.value)
-
-    return Carried(value, Pending(activation, carried), carried.terms, carried.dtype)
+    change = Pending(activation, carried.pair, carried.terms)
+    return made(activation.value, change, (carried,), {}, carried)
 
 
 @rule(_T.softmax, torch.softmax, _F.softmax)
@@ -97,6 +97,8 @@ def _attention(
     enable_gqa: bool = False,
 ) -> Carried:
     """Scores, softmax and mixing step by step, by their own rules."""
+    if dropout_p > 0:
+        raise NoRule("dropout: draws at random in training; use model.eval()")
     if enable_gqa:
         n = query.shape[-3] // key.shape[-3]
         key, value = (apply(_T.repeat_interleave, each, n, -3) for each in (key, value))

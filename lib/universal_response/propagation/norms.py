@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 
 from universal_response.propagation import rules
-from universal_response.propagation.change import Carried, computed, flat, itself, made, rule
+from universal_response.propagation.change import (
+    Carried,
+    NoRule,
+    computed,
+    flat,
+    itself,
+    made,
+    rule,
+)
 from universal_response.propagation.rows import Parts, RowRule, by_rows
 from universal_response.propagation.rules import Number
 
@@ -23,6 +31,8 @@ def _layer_norm(
     bias: Tensor | None = None,
     eps: Number = 1e-5,
 ) -> Carried:
+    if len(normalized_shape) > 1:
+        raise NoRule("layer_norm: no rule for a norm over more than the last dimension")
     change = norm_change(carried, eps, weight, centred=True)
     return made(function, change, (carried, normalized_shape, weight, bias, eps), {}, carried)
 

@@ -21,7 +21,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from universal_response.propagation.attention import Attended, Clean
 from universal_response.propagation.blocks import Blocks, unbridged
-from universal_response.propagation.change import Carried, Terms
+from universal_response.propagation.change import Carried, Pair, Terms
 from universal_response.propagation.hooks import outputs_seen, started, states_seen, tuples_noted
 from universal_response.propagation.modules import Carrying, Tape, carrying
 from universal_response.propagation.observing import Observers, Seen, check
@@ -329,7 +329,8 @@ def _changed_pass(
     made.index_copy_(0, at_source, d.to(made))
 
     def put(state: Carried) -> None:
-        state.become(Rows(run.states[first.position], of_clean), made.view(state.shape))
+        clean = Rows(run.states[first.position], of_clean)
+        state.become(Pair(clean, made.view(state.shape)))
         state.exact = (at_source, x, d)
 
     def seen(state: Tensor, position: int) -> None:
@@ -342,7 +343,7 @@ def _changed_pass(
             entries.write(position, row_products(lambda _: x, [d, d, d]), at_source)
         else:
             assert isinstance(state, Carried)
-            state.become(here)
+            state.become(Pair(here, state.change))
             change = state.change.flatten(0, -2)
             numbers = products_of_rows(change, here, index.start, made, terms.compiled)
             entries.write(position, numbers)
