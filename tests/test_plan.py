@@ -136,6 +136,56 @@ def test_given_tokens_are_counted_as_they_are():
     assert plan.token_passes(given) == 3 * (3 + 1) * 7 * 8 // 2
 
 
+# fewer sources -----------------------------------------------------------------------------------
+
+
+def test_a_sample_has_the_same_standard_error():
+    """By simulation: what the pairs of a sequence share has a part ALIKE of the variance."""
+    settings = Settings(t0=64, batch=32)
+    sample = plan.equivalent_sample(settings)
+    assert sample.sources == 8
+    generator = np.random.default_rng(0)
+
+    def variance(batch, pairs):
+        shared = generator.normal(size=(4000, batch, 1)) * plan.ALIKE**0.5
+        own = generator.normal(size=(4000, batch, pairs)) * (1 - plan.ALIKE) ** 0.5
+        return (shared + own).mean((1, 2)).var()
+
+    of_all, of_sample = variance(32, 65), variance(sample.batch, 4)
+    assert of_sample == pytest.approx(of_all, rel=0.1)
+
+
+def test_a_sample_costs_what_its_passes_cost():
+    settings = Settings(t0=8, batch=5, epsilons=(0.05, 0.1))
+    sample = plan.equivalent_sample(settings, sources=4)
+    passed = []
+    for batch, sources in ((settings.batch, None), (sample.batch, 4)):
+        asked = replace(settings, batch=batch, sources=sources)
+        drawn = torch.from_numpy(sources_of(asked))
+        tokens = random_tokens(batch, 16)
+        done = [tokens.numel()]
+        for epsilons in ((0.05, 0.1), None):
+            run = linear_inner_products if epsilons is None else inner_products
+            args = () if epsilons is None else (epsilons,)
+            run(tokens, tiny_model("llama"), *args, sources=drawn, progress=done.append)
+        passed.append(sum(done))
+    assert sample.cost == pytest.approx(passed[1] / passed[0], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(sources=8),
+        Settings(t0=4),
+        Settings.for_tokens(np.zeros((3, 40), int), t0=20),
+        Settings(t0=64, batch=1, epsilons=(), sources=9),
+    ],
+    ids=["sampled already", "short", "given", "no gain"],
+)
+def test_where_a_sample_saves_nothing_none_is_proposed(settings):
+    assert plan.equivalent_sample(settings) is None
+
+
 # sizes -------------------------------------------------------------------------------------------
 
 

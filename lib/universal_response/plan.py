@@ -7,7 +7,7 @@ a CPU and is assumed elsewhere.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ from universal_response.propagation.rows import NUMBERS_AT_A_TIME
 # assumed.
 MEASURED_FRACTION = (0.7, 0.85)
 ASSUMED_FRACTION = (0.2, 0.73)
+
+# Correlation of log C_delta between pairs of one sequence at dj = T0 - 1, and how many sources a
+# sequence are proposed. Measured on SmolLM2-135M (`benchmarks/results`).
+ALIKE = 0.05
+SAMPLE = 8
 
 # Interpreter and libraries after import; measured on Linux. A GPU context takes about as much.
 BASE_BYTES = 1 << 29
@@ -99,6 +104,7 @@ class Plan:
         rate: of matrix products on this device, FLOP/s, measured now.
         fraction: lowest and highest part of that rate which the engine reaches.
         fraction_known: how that is known.
+        sample: a measurement of fewer sources with the same standard error, if that is cheaper.
     """
 
     model: str
@@ -118,6 +124,7 @@ class Plan:
     rate: float
     fraction: tuple[float, float]
     fraction_known: str
+    sample: "Sample | None" = None
 
     @property
     def memory_bytes(self) -> int:
@@ -186,7 +193,52 @@ def plan(model: str, settings: Settings) -> Plan:
         rate=matrix_product_rate(device, settings.dtype),
         fraction=fraction,
         fraction_known=fraction_known,
+        sample=equivalent_sample(settings),
     )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Fewer sources in more sequences.
+
+    Attributes:
+        sources: perturbed tokens of each sequence.
+        batch: sequences that give the standard error of the measurement asked for.
+        cost: passes of tokens, clean ones counted, as a part of those of that measurement.
+    """
+
+    sources: int
+    batch: int
+    cost: float
+
+
+def equivalent_sample(settings: Settings, sources: int = SAMPLE) -> Sample | None:
+    """A measurement with the standard error of this one at the expected peak, from fewer sources.
+
+    n pairs of a sequence that are correlated by r are worth n / (1 + (n - 1) r) independent ones.
+    With all sources there are T - dj pairs at dj in a sequence, with a sample its part of them.
+
+    Args:
+        settings: what is to be measured.
+        sources: how many tokens of a sequence to perturb instead.
+
+    Returns:
+        None where a sample saves nothing, or where there are no more sequences to be had.
+    """
+    peak, perturbed = settings.peak, settings.sources or settings.t
+    if settings.tokens or peak is None or perturbed <= sources:
+        return None
+
+    def worth(n_sources: int) -> float:
+        pairs = max(n_sources * (settings.t - peak) / settings.t, 1)
+        return pairs / (1 + (pairs - 1) * ALIKE)
+
+    def cost(of: Settings) -> int:
+        return token_passes(of) + of.batch * of.t
+
+    batch = math.ceil(settings.batch * worth(perturbed) / worth(sources))
+    part = cost(replace(settings, sources=sources, batch=batch)) / cost(settings)
+    return Sample(sources, batch, part) if part < 1 else None
 
 
 def costs(
@@ -383,7 +435,17 @@ def rows(plan: Plan) -> list[tuple[str, str, str]]:
         ),
         ("fraction of that rate", f"{low:.2f} to {high:.2f}", plan.fraction_known),
         ("expected time", time, assumed if "assumed" in plan.fraction_known else "from the above"),
+        *([_proposal(plan.sample)] if plan.sample else []),
     ]
+
+
+def _proposal(sample: Sample) -> tuple[str, str, str]:
+    return (
+        "same error at the peak",
+        f"{sample.cost:.0%} of the time",
+        f"with --sources {sample.sources} --batch {sample.batch}, if pairs of a sequence are as "
+        f"alike as in SmolLM2 (correlation {ALIKE:g})",
+    )
 
 
 def _size(model: str, config: transformers.PretrainedConfig) -> Size:
