@@ -105,7 +105,7 @@ def measure_subtraction(
     generator = np.random.default_rng(seed)
     tokens = repeated_random_tokens(t0, 1, double.cfg.d_vocab, generator)
     drawn = stratified_sources(2 * t0, sources, generator)
-    asked = _Asked(torch.from_numpy(tokens), torch.from_numpy(drawn), tuple(epsilons))
+    asked = Asked(torch.from_numpy(tokens), torch.from_numpy(drawn), tuple(epsilons))
     found: dict[str, list[Tensor]] = {"subtracted": [], "carried": []}
     for number_type in tqdm(number_types, disable=not progress, unit="type"):
         plain = load_model(model, device="cpu", dtype=number_type, tokenizer=False)
@@ -136,20 +136,22 @@ def measure_subtraction(
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
+    """Which changes: tokens of one sequence, those of them that are perturbed, and how strongly."""
+
     tokens: Int[Tensor, "1 token"]
     sources: Int[Tensor, " draw"]
     epsilons: tuple[float, ...]
 
 
-def carried(model: TransformerBridge, asked: Any) -> Float[Tensor, "epsilon draw target"]:
+def carried(model: TransformerBridge, asked: Asked) -> Float[Tensor, "epsilon draw target"]:
     """C_delta at l = 2L of the carried change."""
     found = inner_products(asked.tokens, model, asked.epsilons, sources=asked.sources[None])
     return metrics.delta(found)[-1, :, 0].double()
 
 
 @torch.no_grad()
-def subtracted(model: TransformerBridge, asked: Any) -> Float[Tensor, "epsilon draw target"]:
+def subtracted(model: TransformerBridge, asked: Asked) -> Float[Tensor, "epsilon draw target"]:
     """C_delta at l = 2L of x' - x, from a full run of the model for each source and strength."""
     first, last = (model.hook_dict[positions(model)[k].hook] for k in (0, -1))
     base: Any = model.original_model
@@ -207,4 +209,8 @@ def relative_error(dataset: xr.Dataset) -> xr.DataArray:
 def typical_error(dataset: xr.Dataset, quantile: float = 0.5) -> xr.DataArray:
     """A quantile over pairs of the relative error, (number_type, epsilon)."""
     pairs = relative_error(dataset).stack(pair=("draw", "target"))
-    return pairs.dropna("pair", how="all").quantile(quantile, "pair").drop_vars("quantile")
+    return (
+        pairs.dropna("pair", how="all")
+        .quantile(quantile, "pair", method="inverted_cdf")
+        .drop_vars("quantile")
+    )
