@@ -194,15 +194,15 @@ def changes(
     # One pattern serves all suffixes of the pass.
     whole = pattern(clean, first, suffixes, form)
     watch = suffixes.observe.get("pattern")
-    parts = []
+    found = torch.empty_like(moved[0][0].transpose(0, 1), memory_format=torch.contiguous_format)
     for segment, place in packing.rows:
         seen = _of_segment(whole, segment, first)
         dq, dk, dv = (_rows(each[0, :, place], segment) for each in moved)
         d = score_changes(seen, dq, dk, form, terms.limit)
         if watch is not None:
             watch(_seen_pattern(layer, seen, d, segment, packing.t, terms.limit))
-        parts.append(mixture_changes(seen, d, dv, terms))
-    found = torch.cat(parts)
+        dz = mixture_changes(seen, d, dv, terms)
+        _by_token(dz, dq.shape[2] // dk.shape[2], found[place])
     _show(layer, clean, whole, moved[2], found, suffixes, first)
     return found
 
@@ -282,7 +282,7 @@ def score_changes(
 
 def mixture_changes(
     seen: Pattern, d: Tensor, dv: Tensor, terms: Terms
-) -> Float[Tensor, "packed head d_head"]:
+) -> Float[Tensor, "strength sequence key_head row d_head"]:
     """Changes of what a segment mixes, from those of its scores and values.
 
     Args:
@@ -290,14 +290,15 @@ def mixture_changes(
         d: changes of the scores, as `score_changes` gives them; overwritten.
         dv: changes of the values, (strength, sequence, key_head, suffix, d_head).
         terms: how changes are carried.
+
+    Returns:
+        As `_by_key` orders them.
     """
     v, t, length = seen.value, seen.key.shape[2], dv.shape[3]
     if not terms.limit and rules.is_strong(d):
         dp = rules.softmax(seen.scores, seen.weights, d, limit=False)[..., :t]
-        dz = dp @ v + (seen.weights[..., :t] + dp)[..., t - length :] @ dv
-    else:
-        dz = rules.mixed(seen.weights, d, v, dv, seen.mixture, terms.limit)
-    return _by_token(dz, seen.query.shape[2] // length)
+        return dp @ v + (seen.weights[..., :t] + dp)[..., t - length :] @ dv
+    return rules.mixed(seen.weights, d, v, dv, seen.mixture, terms.limit)
 
 
 def _by_key(of_heads: Tensor, n_shared: int) -> Tensor:
@@ -307,10 +308,13 @@ def _by_key(of_heads: Tensor, n_shared: int) -> Tensor:
     return of_heads.unflatten(-3, (-1, n_shared)).transpose(-3, -2).flatten(-3, -2)
 
 
-def _by_token(mixture: Tensor, n_shared: int) -> Float[Tensor, "packed head d_head"]:
-    """(.., key_head, token x shared, width) -> (.. x token, head, width)."""
+def _by_token(mixture: Tensor, n_shared: int, found: Tensor | None = None) -> Tensor:
+    """(.., key_head, token x shared, width) -> (.. x token, head, width), written there."""
     by_token = mixture.unflatten(-2, (-1, n_shared)).transpose(-4, -3)
-    return by_token.flatten(0, -4).flatten(1, 2)
+    if found is None:
+        return by_token.flatten(0, -4).flatten(1, 2)
+    found.view(by_token.shape).copy_(by_token)
+    return found
 
 
 def _rows(states: Float[Tensor, "head packed d_head"], segment: Segment) -> Tensor:

@@ -178,11 +178,12 @@ class Carried(torch.Tensor):
         if rule is None:
             raise NoRule(f"{name}: no rule for its change")
         try:
-            _signature(rule).bind(func, *args, **named)
+            with torch._C.DisableTorchFunctionSubclass():
+                return rule(func, *args, **named)
         except TypeError as error:
+            if _takes(rule, func, *args, **named):
+                raise
             raise NoRule(f"{name}: no rule with such arguments ({error})") from None
-        with torch._C.DisableTorchFunctionSubclass():
-            return rule(func, *args, **named)
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -191,7 +192,12 @@ class Carried(torch.Tensor):
         raise NoRule(f"{func}: no rule for its change")
 
 
-_signature = functools.cache(inspect.signature)
+def _takes(rule: Rule, *arguments: Any, **named: Any) -> bool:
+    try:
+        inspect.signature(rule).bind(*arguments, **named)
+    except TypeError:
+        return False
+    return True
 
 
 def _device_of(pair: Pair) -> torch.device:

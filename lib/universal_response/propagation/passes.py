@@ -38,7 +38,7 @@ from universal_response.propagation.rows import Rows, can_compile
 from universal_response.propagation.suffixes import Packing, Segment, packings
 
 # On a processor measured (`benchmarks choices`); a GPU wants many more rows to be busy.
-TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+TOKENS_PER_PASS = {"cpu": 4096, "cuda": 32768, "mps": 8192}
 
 # Tokens times weights from which on a processor wins more by compiled rules than compiling takes.
 WORTH_COMPILING = 10**13
