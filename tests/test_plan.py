@@ -172,6 +172,23 @@ def test_a_sample_costs_what_its_passes_cost():
     assert sample.cost == pytest.approx(passed[1] / passed[0], rel=0.05)
 
 
+def test_prices_by_hand():
+    settings = Settings(t0=64, batch=2, epsilons=(0.05, 0.1), linear=True)
+    found, size = plan.prices("smollm2-135m", settings), plan.size_of("smollm2-135m")
+    sample = plan.equivalent_sample(settings)
+    assert found.sequences.tolist() == [2, 2, sample.batch]
+    assert found.sources.tolist() == [128, 128, 8]
+    assert found["token-passes"].tolist()[:2] == [3 * 2 * 128 * 128, 3 * 2 * 128 * 129 // 2]
+    per_token = 2 * size.block_weights + 4 * 30 * 576 * 128
+    assert found.FLOPs[0] == 3 * 2 * 128 * 128 * per_token
+    clean = 2 * 128 * per_token
+    assert found.FLOPs[1] == plan.flops(size, settings) + clean
+    assert found.part[0] == 1
+    assert 0.5 < found.part[1] < 0.65
+    # Clean passes weigh more where there are few strengths.
+    assert sample.cost * found.part[1] == pytest.approx(found.part[2], rel=0.05)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -17,7 +17,11 @@ from universal_response import (
 from universal_response.sequences import repeated_random_tokens
 
 RESULTS = Path(__file__).parents[1] / "results"
-FILES = sorted(RESULTS.glob("*.nc"))
+FILES = [
+    path
+    for path in sorted(RESULTS.glob("*.nc"))
+    if measurement.kind_of(load_results(path, kind=None)) == "response"
+]
 # One file a model at the scale of the paper; those on rounding errors and on text are smaller.
 MODELS = [path for path in FILES if path.stem in REGISTRY]
 SMALL = (3e-4, 0.05)  # the range over which chi_delta follows epsilon / epsilon0

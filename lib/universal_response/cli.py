@@ -18,7 +18,7 @@ from rich.table import Table
 from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response import measurement, models, notebooks, plan, sequences
+from universal_response import measurement, models, notebooks, plan, sequences, subtraction
 from universal_response.claims import FIGURE_EPSILON0
 
 ROOT = Path(__file__).parents[2]
@@ -439,9 +439,12 @@ def _loaded(model: str, dtype: str) -> TransformerBridge:
 
 def _verify_one(path: Path, quick: bool) -> bool:
     try:
-        dataset = measurement.load_results(path)
-        model = _loaded(dataset.attrs["model"], dataset.attrs["dtype"])
-        outcome = measurement.verify(dataset, model, progress=True, quick=quick)
+        dataset = measurement.load_results(path, kind=None)
+        if measurement.kind_of(dataset) == "subtraction":
+            outcome = subtraction.verify_subtraction(dataset, quick)
+        else:
+            model = _loaded(dataset.attrs["model"], dataset.attrs["dtype"])
+            outcome = measurement.verify(dataset, model, progress=True, quick=quick)
     except models.WeightsUnavailable as error:
         typer.echo(f"{path.name}: verification skipped, {error}")
         return True

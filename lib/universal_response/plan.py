@@ -241,6 +241,39 @@ def equivalent_sample(settings: Settings, sources: int = SAMPLE) -> Sample | Non
     return Sample(sources, batch, part) if part < 1 else None
 
 
+def prices(model: str, settings: Settings) -> pd.DataFrame:
+    """What a figure costs at equal standard error, by the plain way and by this library.
+
+    The plain way passes whole sequences, T tokens for every source and strength, and needs each
+    strength to be finite. Its unembedding is left out.
+
+    Args:
+        model: what `load_model` takes.
+        settings: what is measured, with all sources.
+
+    Returns:
+        A row a way: sequences, sources in each, token-passes, operations, and those as a part of
+        what the plain way takes.
+    """
+    size, t = size_of(model), settings.t
+    sample = equivalent_sample(settings)
+    ways = {"carried along suffixes, all sources": settings}
+    if sample:
+        ways["carried along suffixes, a sample of sources"] = replace(
+            settings, sources=sample.sources, batch=sample.batch
+        )
+    heads_width = size.heads * size.head_dim
+    passed = settings.batch * t * t * (len(settings.epsilons) + settings.linear)
+    each = flops_per_token(size.block_weights, size.layers, heads_width, t)
+    rows = [("whole sequences, all sources", settings.batch, t, passed, passed * each)]
+    for way, asked in ways.items():
+        clean = asked.batch * t * each
+        passed, operations = token_passes(asked), flops(size, asked) + clean
+        rows.append((way, asked.batch, asked.sources or t, passed, operations))
+    table = pd.DataFrame(rows, columns=["way", "sequences", "sources", "token-passes", "FLOPs"])
+    return table.assign(part=table.FLOPs / table.FLOPs[0])
+
+
 def costs(
     names: Sequence[str], settings: Settings, machines: Mapping[str, tuple[str, float]]
 ) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import xarray as xr
 
-from universal_response.measurement import DEFAULT_EPSILONS, Settings, settings_of
+from universal_response.measurement import DEFAULT_EPSILONS, Settings, kind_of, settings_of
 from universal_response.measurement.settings import description
 
 
@@ -31,6 +31,8 @@ def command(dataset: xr.Dataset) -> str:
 
     The Python call for what that command has no parameter for, such as given tokens.
     """
+    if kind_of(dataset) != "response":
+        return str(dataset.attrs["command"])
     settings, default = settings_of(dataset), Settings()
     model = dataset.attrs["model"]
     named = ("t0", "batch", "epsilons", "epsilon0", "seed", "dtype")

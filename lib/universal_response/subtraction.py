@@ -21,13 +21,15 @@ from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response import metrics
+from universal_response.measurement import SCHEMA_VERSIONS, Verification
+from universal_response.measurement.settings import RANDOM
 from universal_response.measurement.subject import describe
 from universal_response.models import DTYPES, load_model
 from universal_response.propagation import inner_products, positions
 from universal_response.sequences import repeated_random_tokens, stratified_sources
 
-SCHEMA_VERSION = 1
 NUMBER_TYPES = ("float64", "float32", "float16", "bfloat16")
+CARRIED, MAGNITUDE = 1e-3, 3.0  # allowed: relative, and a factor
 EPSILONS = (*(float(f"{digit}e{power}") for power in range(-7, 0) for digit in (1, 3)), 1.0)
 
 _F, _T = torch.nn.functional, torch.Tensor
@@ -120,13 +122,14 @@ def measure_subtraction(
     }
     attributes = describe(double).attributes | {
         "kind": "subtraction",
-        "schema_version": SCHEMA_VERSION,
-        "input": "repeated random tokens",
+        "schema_version": SCHEMA_VERSIONS["subtraction"],
+        "input": RANDOM,
         "dtype": ", ".join(number_types),
         "t0": t0,
         "seed": seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_time_s": round(time.perf_counter() - began, 1),
+        "command": f'ur.subtraction.measure_subtraction("{model}")',
     }
     return xr.Dataset(
         variables | {"tokens": (("sequence", "token"), tokens), "sources": ("draw", drawn)},
@@ -214,3 +217,46 @@ def typical_error(dataset: xr.Dataset, quantile: float = 0.5) -> xr.DataArray:
         .quantile(quantile, "pair", method="inverted_cdf")
         .drop_vars("quantile")
     )
+
+
+def verify_subtraction(dataset: xr.Dataset, quick: bool = False) -> Verification:
+    """Measure again and compare: the carried change to 1e-3, a rounding error in its magnitude.
+
+    Another processor rounds other digits, so of the plain way's error the median is compared, by a
+    factor of three. Allowed is 1 in the sense of `Verification`.
+
+    Args:
+        dataset: results of `measure_subtraction`.
+        quick: only two number types and two strengths.
+
+    Raises:
+        ValueError: the weights or the tokens are not those recorded.
+        WeightsUnavailable: the weights are not to be had.
+    """
+    asked = dataset
+    if quick:
+        asked = dataset.isel(number_type=[1, -1], epsilon=[len(dataset.epsilon) // 2, -3])
+    found = measure_subtraction(
+        dataset.attrs["model"],
+        epsilons=asked.epsilon.values.tolist(),
+        number_types=asked.number_type.values.tolist(),
+        t0=dataset.attrs["t0"],
+        sources=dataset.sizes["draw"],
+        seed=dataset.attrs["seed"],
+    )
+    for name in ("tokens", "sources"):
+        if not found[name].identical(asked[name]):
+            raise ValueError(f"{name}: not those of seed={dataset.attrs['seed']}; file was changed")
+    if found.attrs["weights_sha256"] != dataset.attrs["weights_sha256"]:
+        raise ValueError(
+            f"weights_sha256={dataset.attrs['weights_sha256']}: the model at hand has "
+            f"{found.attrs['weights_sha256']}; use the recorded weights"
+        )
+    off = abs(found.carried / asked.carried - 1)
+    of_carried = (off / CARRIED).max(("draw", "target"))
+    old, new = typical_error(asked), typical_error(found)
+    of_error = xr.where(old == new, 0.0, abs(np.log(new / old)) / np.log(MAGNITUDE))
+    excess = xr.concat([of_carried, of_error], "compared").fillna(np.inf)
+    at = excess.isel(excess.argmax(...))
+    where = {name: at[name].item() for name in ("number_type", "epsilon")}
+    return Verification(int(off.count()) + old.size, float(at), where, float(off.median()))

@@ -3,7 +3,9 @@
 from universal_response.measurement.assemble import SCHEMA_VERSION
 from universal_response.measurement.measure import measure
 from universal_response.measurement.results import (
+    SCHEMA_VERSIONS,
     architecture_of,
+    kind_of,
     load_results,
     measure_into,
     results_for,
@@ -25,12 +27,14 @@ from universal_response.measurement.verify import Verification, verify
 __all__ = [
     "DEFAULT_EPSILONS",
     "SCHEMA_VERSION",
+    "SCHEMA_VERSIONS",
     "SEQUENCES_PER_SHARD",
     "Settings",
     "Verification",
     "architecture_of",
     "bytes_of_strength",
     "git_commit",
+    "kind_of",
     "load_results",
     "measure",
     "measure_into",

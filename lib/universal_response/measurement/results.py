@@ -30,6 +30,9 @@ from universal_response.models import load_tokenizer, weights_sha256
 from universal_response.propagation import Direction, Scaling, Swap
 from universal_response.response import pairs_at
 
+# Of every kind of results file. Each is written by the module of its name.
+SCHEMA_VERSIONS = {"response": SCHEMA_VERSION, "subtraction": 1}
+
 # Leading bits kept of stored float32 numbers, so that they compress: averages to 2e-5, the witness
 # to 5e-4, what is averaged again to 1e-3, errors to 2 %. Cosines and logarithms are rounded to
 # that part of 1 instead; their sums to that part of the number of pairs.
@@ -80,19 +83,20 @@ def save_results(dataset: xr.Dataset, path: str | Path) -> Path:
     return path
 
 
-def load_results(path: str | Path) -> xr.Dataset:
+def load_results(path: str | Path, kind: str | None = "response") -> xr.Dataset:
     """Read a results file and check that it is whole.
 
     Args:
         path: a NetCDF file that `save_results` wrote.
+        kind: what it must hold, one of `SCHEMA_VERSIONS`; any of them if None.
 
     Returns:
         Dataset in the schema of the book's page on data.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a results file, damaged, changed since it was written, or of another
-            schema version.
+        ValueError: not a results file, damaged, changed since it was written, or of another kind
+            or schema version.
     """
     path = Path(path)
     if not path.exists():
@@ -102,18 +106,26 @@ def load_results(path: str | Path) -> xr.Dataset:
             dataset = opened.load()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"results={path}: not a readable NetCDF file; measure it again") from error
-    found = dataset.attrs.get("schema_version", "none")
-    if found not in (SCHEMA_VERSION, _version2.SCHEMA_VERSION):
+    found, held = dataset.attrs.get("schema_version", "none"), kind_of(dataset)
+    if kind not in (held, None):
+        raise ValueError(f"results={path}: holds {held}, not {kind}; give a file of that kind")
+    old = held == "response" and found == _version2.SCHEMA_VERSION
+    if found != SCHEMA_VERSIONS.get(held) and not old:
         raise ValueError(
-            f"results={path}: schema version {found}, this library reads {SCHEMA_VERSION}; "
-            "measure it again"
+            f"results={path}: schema version {found}, this library reads "
+            f"{SCHEMA_VERSIONS.get(held)}; measure it again"
         )
     if dataset.attrs.get("content_sha256") != content_digest(dataset):
         raise ValueError(
             f"results={path}: the numbers do not match the file's digest, they were changed after "
             "the measurement; restore the file or measure it again"
         )
-    return _version2.upgraded(dataset) if found == _version2.SCHEMA_VERSION else dataset
+    return _version2.upgraded(dataset) if old else dataset
+
+
+def kind_of(dataset: xr.Dataset) -> str:
+    """What a results file holds, one of `SCHEMA_VERSIONS`."""
+    return str(dataset.attrs.get("kind", "response"))
 
 
 def results_for(
@@ -295,9 +307,12 @@ def _answers(dataset: xr.Dataset, model: str, settings: Settings) -> bool:
 def _files_in(*folders: str | Path) -> Iterator[xr.Dataset]:
     for path in sorted(path for folder in folders for path in Path(folder).glob("*.nc")):
         try:
-            yield load_results(path)
+            dataset = load_results(path, kind=None)
         except ValueError as error:
             warnings.warn(f"{error}; skipped", stacklevel=3)
+            continue
+        if kind_of(dataset) == "response":
+            yield dataset
 
 
 def _rounded(dataset: xr.Dataset, name: str, bits: int) -> np.ndarray:
