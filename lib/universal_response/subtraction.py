@@ -80,8 +80,8 @@ def measure_subtraction(
 ) -> xr.Dataset:
     """C_delta after the last block by subtraction in several number types, and as carried.
 
-    The carried change is that of float64 with the weights of the number type, so that beside it the
-    plain way shows its rounding and no other difference but that of the type's constants.
+    The carried change is that of float64 with the weights of the number type and without casts to
+    float32, so that beside it the plain way shows its rounding and little else.
 
     Args:
         model: what `load_model` takes.

@@ -9,7 +9,7 @@ the base model is called without its unembedding, so no logits are computed.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from universal_response.propagation.hooks import outputs_seen, started, states_s
 from universal_response.propagation.modules import Carrying, Tape, carrying
 from universal_response.propagation.observing import Observers, Seen, check
 from universal_response.propagation.perturbation import Perturbation, Scaling
+from universal_response.propagation.precision import FullPrecision
 from universal_response.propagation.reduction import (
     Entries,
     InnerProducts,
@@ -365,12 +366,15 @@ def _changed_pass(
 def _run(run: _Run, packing: Packing, observe: Observers | None = None) -> None:
     """Run the blocks on the tokens of a pass, and nothing after them but the final norm.
 
-    Nobody watches the clean pass.
+    Nobody watches the clean pass. In float64 casts to float32 are left out: a value they have
+    rounded no longer cancels the change that takes all of it away (epsilon = 1).
     """
-    if run.blocks.open_attention:
-        _run_end_to_end(run, packing, observe or {})
-    else:
-        _run_in_rows(run, packing, clean=observe is None)
+    double = next(run.blocks.base.parameters()).dtype == torch.float64
+    with FullPrecision() if double else nullcontext():
+        if run.blocks.open_attention:
+            _run_end_to_end(run, packing, observe or {})
+        else:
+            _run_in_rows(run, packing, clean=observe is None)
 
 
 def _run_end_to_end(run: _Run, packing: Packing, observe: Observers) -> None:

@@ -38,4 +38,5 @@ class FullPrecision(TorchFunctionMode):
 def _raised(argument: Any) -> Any:
     if isinstance(argument, Tensor) and argument.dtype in _LOWER:
         return argument.double()
-    return torch.float64 if argument in _LOWER else argument
+    low = isinstance(argument, torch.dtype) and argument in _LOWER
+    return torch.float64 if low else argument
