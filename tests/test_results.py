@@ -22,7 +22,7 @@ FILES = [
     for path in sorted(RESULTS.glob("*.nc"))
     if measurement.kind_of(load_results(path, kind=None)) == "response"
 ]
-# One file a model at the scale of the paper; those on rounding errors and on text are smaller.
+# One file a model at the scale of the paper; those on text are smaller.
 MODELS = [path for path in FILES if path.stem in REGISTRY]
 SMALL = (3e-4, 0.05)  # the range over which chi_delta follows epsilon / epsilon0
 

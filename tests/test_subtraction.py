@@ -1,11 +1,13 @@
 """What subtraction costs, on a tiny model: known regimes of rounding."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 from tiny_models import tiny_hf_model
-from universal_response import subtraction
+from universal_response import load_results, subtraction
 from universal_response.models import load_model
 from universal_response.subtraction import Float32Products, measure_subtraction
 
@@ -114,6 +116,60 @@ def test_errors_of_what_is_no_number():
     np.testing.assert_array_equal(found, [[np.nan, 0.5, 0], [np.nan, np.nan, np.inf]])
     assert subtraction.typical_error(dataset).item() == 0.5
     assert subtraction.typical_error(dataset, 1.0).item() == np.inf
+
+
+def test_weakest_strength():
+    error = xr.DataArray([3.0, 0.05, 0.2, 0.01], {"epsilon": [1, 2, 3, 4]}, "epsilon")
+    asked = (10.0, 0.3, 0.1, 0.01)
+    found = [subtraction.weakest_strength(error, bound) for bound in asked]
+    assert found == [1, 2, 4, None]
+
+
+def test_regimes(found):
+    table = subtraction.regimes(found, bounds=(0.5,), strengths=(0.1,))
+    assert list(table.index) == list(subtraction.NUMBER_TYPES)
+    of_type = {name: error(found, name) for name in table.index}
+    for name, row in table.iterrows():
+        assert row["error at 0.1"] == of_type[name][0.1]
+        start = EPSILONS.index(row["below 50% from"])
+        assert all(of_type[name][e] < 0.5 for e in EPSILONS[start:])
+        assert start == 0 or of_type[name][EPSILONS[start - 1]] >= 0.5
+
+
+def test_it_is_measured_once(folder, tmp_path, monkeypatch):
+    small = partial(measure_subtraction, t0=4, sources=2, epsilons=(0.1,))
+    monkeypatch.setattr(subtraction, "measure_subtraction", small)
+    first = subtraction.subtraction_for(folder, tmp_path)
+    monkeypatch.setattr(subtraction, "measure_subtraction", None)
+    again = subtraction.subtraction_for(folder, tmp_path / "none", also=[tmp_path])
+    assert again.identical(first)
+    (path,) = tmp_path.glob("*.nc")
+    assert subtraction.subtraction_for(str(path)).identical(first)
+    with pytest.raises(ValueError, match="holds subtraction, not response"):
+        load_results(path)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_verify(found, quick):
+    outcome = subtraction.verify_subtraction(found, quick)
+    assert outcome.agrees
+    assert outcome.median_relative < 1e-6
+    assert outcome.compared == found.carried.count() // (6 if quick else 1) + (4 if quick else 24)
+
+
+@pytest.mark.parametrize(("name", "factor"), [("carried", 1.01), ("subtracted", 30)])
+def test_verify_sees_what_was_changed(found, name, factor):
+    at = {"number_type": "float32", "epsilon": 0.01}
+    changed = found.copy(deep=True)
+    changed[name].loc[at] = changed[name].loc[at] * factor
+    outcome = subtraction.verify_subtraction(changed)
+    assert not outcome.agrees
+    assert outcome.where == at
+
+
+def test_verify_knows_its_weights(found):
+    with pytest.raises(ValueError, match="weights_sha256"):
+        subtraction.verify_subtraction(found.assign_attrs(weights_sha256="other"))
 
 
 def test_an_unknown_number_type_is_refused(folder):

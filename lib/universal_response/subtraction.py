@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
@@ -21,7 +23,12 @@ from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response import metrics
-from universal_response.measurement import SCHEMA_VERSIONS, Verification
+from universal_response.measurement import (
+    SCHEMA_VERSIONS,
+    Verification,
+    load_results,
+    save_results,
+)
 from universal_response.measurement.settings import RANDOM
 from universal_response.measurement.subject import describe
 from universal_response.models import DTYPES, load_model
@@ -104,6 +111,7 @@ def measure_subtraction(
         raise ValueError(f"number_types: {unknown[0]} is not one of {', '.join(DTYPES)}")
     began = time.perf_counter()
     double = load_model(model, device="cpu", dtype="float64", tokenizer=False)
+    about = describe(double).attributes
     generator = np.random.default_rng(seed)
     tokens = repeated_random_tokens(t0, 1, double.cfg.d_vocab, generator)
     drawn = stratified_sources(2 * t0, sources, generator)
@@ -120,7 +128,7 @@ def measure_subtraction(
         name: (dims, torch.stack(each).masked_fill(left, torch.nan).numpy())
         for name, each in found.items()
     }
-    attributes = describe(double).attributes | {
+    attributes = about | {
         "kind": "subtraction",
         "schema_version": SCHEMA_VERSIONS["subtraction"],
         "input": RANDOM,
@@ -260,3 +268,55 @@ def verify_subtraction(dataset: xr.Dataset, quick: bool = False) -> Verification
     at = excess.isel(excess.argmax(...))
     where = {name: at[name].item() for name in ("number_type", "epsilon")}
     return Verification(int(off.count()) + old.size, float(at), where, float(off.median()))
+
+
+def subtraction_for(
+    model: str, runs: str | Path = "runs", also: Sequence[str | Path] = ()
+) -> xr.Dataset:
+    """What `measure_subtraction` gives with its defaults: read from a file, or measured and saved.
+
+    Args:
+        model: what `load_model` takes, or a results file (.nc), which is taken as it is.
+        runs: folder of subtraction-MODEL.nc, where a new measurement is saved.
+        also: further folders to look in, such as that of the shipped results.
+    """
+    if model.endswith(".nc"):
+        return load_results(model, kind="subtraction")
+    name = f"subtraction-{Path(model).name}.nc"
+    for folder in (*also, runs):
+        if (Path(folder) / name).exists():
+            return load_results(Path(folder) / name, kind="subtraction")
+    path = save_results(measure_subtraction(model), Path(runs) / name)
+    return load_results(path, kind="subtraction")
+
+
+def weakest_strength(error: xr.DataArray, bound: float) -> float | None:
+    """Weakest strength from which on an error (epsilon,) stays below a bound; None if at none."""
+    above = (error >= bound).values
+    first = int(above.size - above[::-1].argmax()) if above.any() else 0
+    return float(error.epsilon[first]) if first < above.size else None
+
+
+def regimes(
+    dataset: xr.Dataset,
+    bounds: Sequence[float] = (0.01, 0.1, 1.0),
+    strengths: Sequence[float] = (0.001, 0.1),
+) -> pd.DataFrame:
+    """Where subtraction can be trusted, a row a number type.
+
+    Args:
+        dataset: of `measure_subtraction`.
+        bounds: of the median error; the weakest strength from which on it stays below each.
+        strengths: at which the median error is told, the nearest measured ones.
+    """
+    rows = {}
+    for error in typical_error(dataset):
+        weakest = {
+            f"below {bound:.0%} from": weakest_strength(error, bound) or np.inf for bound in bounds
+        }
+        told = {
+            f"error at {strength:g}": float(error.sel(epsilon=strength, method="nearest"))
+            for strength in strengths
+        }
+        rows[str(error.number_type.item())] = weakest | told
+    return pd.DataFrame.from_dict(rows, orient="index")
