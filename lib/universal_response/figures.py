@@ -33,6 +33,9 @@ SUBLAYERS = {"attention": (ATTENTION, "MHA"), "mlp": (MLP, "MLP"), "block": (BLO
 
 EMPTY = "0.82"  # cells of a map where nothing responds
 
+# The caption of Fig. 5 speaks of two orders of magnitude, that of Fig. 2 of strengths below 0.1.
+TWO_DECADES = (1e-3, 0.1)
+
 THETA = "theta_source"
 SYMBOL = {
     "delta": r"\Delta",
@@ -412,7 +415,6 @@ def error_map_panel(axes: Axes, dataset: xr.Dataset) -> QuadMesh:
     )  # fmt: skip
     axes.set_yticks(np.arange(len(error)) + 0.5, error.number_type.values)
     axes.set_xscale("log")
-    axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     return drawn
 
@@ -435,6 +437,7 @@ def error_panel(axes: Axes, dataset: xr.Dataset) -> None:
             dataset.epsilon, middle.sel(at), color=colour, marker=mark, markersize=3.5,
             label=str(number_type),
         )  # fmt: skip
+    axes.axvspan(*TWO_DECADES, color="0.93", zorder=0)
     axes.axhline(1, color=GREY, linewidth=0.8, linestyle="--")
     axes.set(xscale="log", yscale="log", xlabel=r"perturbation strength $\varepsilon$")
     axes.set_ylim(1e-7, 1e3)

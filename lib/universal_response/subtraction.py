@@ -312,7 +312,7 @@ def regimes(
     rows = {}
     for error in typical_error(dataset):
         weakest = {
-            f"below {bound:.0%} from": weakest_strength(error, bound) or np.inf for bound in bounds
+            f"below {bound:.0%} from": weakest_strength(error, bound) or np.nan for bound in bounds
         }
         told = {
             f"error at {strength:g}": float(error.sel(epsilon=strength, method="nearest"))
