@@ -10,7 +10,7 @@ import pytest
 from drawing import no_window, panel  # noqa: F401 (a fixture)
 from matplotlib.colors import to_hex
 from tiny_models import tiny_model
-from universal_response import Settings, figures, load_results, measure
+from universal_response import Settings, figures, load_results, measure, subtraction
 
 RESULTS = Path(__file__).parents[1] / "results"
 METRICS = ("delta", "phi", "theta_source")
@@ -192,35 +192,6 @@ def test_fig4_single_distances(drawn, dataset, letter, metric):
         assert len(found) >= len(expected) - 1
 
 
-def test_subtraction_draws_its_errors():
-    datasets = {
-        name: load_results(RESULTS / f"subtraction-{name}.nc", kind="subtraction")
-        for name in ("smollm2-135m", "gemma-3-270m")
-    }
-    figure = figures.subtraction(datasets)
-    grid = np.array(figure.axes[:4]).reshape(2, 2)
-    for dataset, (top, bottom) in zip(datasets.values(), grid.T, strict=True):
-        error = subtraction.typical_error(dataset).transpose("number_type", "epsilon")
-        (cells,) = top.collections
-        drawn = cells.get_array().reshape(error.shape)
-        np.testing.assert_allclose(drawn, error.clip(1e-7))
-        edges = cells.get_coordinates()[0, :, 0]
-        assert (edges[:-1] < dataset.epsilon).all()
-        assert (edges[1:] > dataset.epsilon).all()
-        lines = {line.get_label(): line for line in bottom.lines}
-        for number_type in dataset.number_type.values:
-            line = lines[number_type]
-            np.testing.assert_allclose(line.get_ydata(), error.sel(number_type=number_type))
-            np.testing.assert_allclose(line.get_xdata(), dataset.epsilon)
-        bands = [band.get_paths()[0].vertices[:, 1] for band in bottom.collections]
-        high = subtraction.typical_error(dataset, 0.9)
-        for band, number_type in zip(bands, dataset.number_type.values, strict=True):
-            assert band.max() == high.sel(number_type=number_type).max()
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(
-        subtraction.NUMBER_TYPES
-    )
-
-
 def test_fig5_slot_is_labelled_and_empty(drawn):
     top, bottom = panel(drawn[5], "a"), panel(drawn[5], "d")
     assert "GPT-2-XL" in top.texts[0].get_text()
@@ -229,35 +200,6 @@ def test_fig5_slot_is_labelled_and_empty(drawn):
 
 
 @pytest.mark.parametrize(("letter", "name"), [("b", "dataset"), ("c", "gemma")])
-def test_subtraction_draws_its_errors():
-    datasets = {
-        name: load_results(RESULTS / f"subtraction-{name}.nc", kind="subtraction")
-        for name in ("smollm2-135m", "gemma-3-270m")
-    }
-    figure = figures.subtraction(datasets)
-    grid = np.array(figure.axes[:4]).reshape(2, 2)
-    for dataset, (top, bottom) in zip(datasets.values(), grid.T, strict=True):
-        error = subtraction.typical_error(dataset).transpose("number_type", "epsilon")
-        (cells,) = top.collections
-        drawn = cells.get_array().reshape(error.shape)
-        np.testing.assert_allclose(drawn, error.clip(1e-7))
-        edges = cells.get_coordinates()[0, :, 0]
-        assert (edges[:-1] < dataset.epsilon).all()
-        assert (edges[1:] > dataset.epsilon).all()
-        lines = {line.get_label(): line for line in bottom.lines}
-        for number_type in dataset.number_type.values:
-            line = lines[number_type]
-            np.testing.assert_allclose(line.get_ydata(), error.sel(number_type=number_type))
-            np.testing.assert_allclose(line.get_xdata(), dataset.epsilon)
-        bands = [band.get_paths()[0].vertices[:, 1] for band in bottom.collections]
-        high = subtraction.typical_error(dataset, 0.9)
-        for band, number_type in zip(bands, dataset.number_type.values, strict=True):
-            assert band.max() == high.sel(number_type=number_type).max()
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(
-        subtraction.NUMBER_TYPES
-    )
-
-
 def test_fig5_scaling(drawn, request, letter, name):
     measured = request.getfixturevalue(name)
     axes = panel(drawn[5], letter)
@@ -273,35 +215,6 @@ def test_fig5_scaling(drawn, request, letter, name):
 
 
 @pytest.mark.parametrize(("letter", "name"), [("e", "dataset"), ("f", "gemma")])
-def test_subtraction_draws_its_errors():
-    datasets = {
-        name: load_results(RESULTS / f"subtraction-{name}.nc", kind="subtraction")
-        for name in ("smollm2-135m", "gemma-3-270m")
-    }
-    figure = figures.subtraction(datasets)
-    grid = np.array(figure.axes[:4]).reshape(2, 2)
-    for dataset, (top, bottom) in zip(datasets.values(), grid.T, strict=True):
-        error = subtraction.typical_error(dataset).transpose("number_type", "epsilon")
-        (cells,) = top.collections
-        drawn = cells.get_array().reshape(error.shape)
-        np.testing.assert_allclose(drawn, error.clip(1e-7))
-        edges = cells.get_coordinates()[0, :, 0]
-        assert (edges[:-1] < dataset.epsilon).all()
-        assert (edges[1:] > dataset.epsilon).all()
-        lines = {line.get_label(): line for line in bottom.lines}
-        for number_type in dataset.number_type.values:
-            line = lines[number_type]
-            np.testing.assert_allclose(line.get_ydata(), error.sel(number_type=number_type))
-            np.testing.assert_allclose(line.get_xdata(), dataset.epsilon)
-        bands = [band.get_paths()[0].vertices[:, 1] for band in bottom.collections]
-        high = subtraction.typical_error(dataset, 0.9)
-        for band, number_type in zip(bands, dataset.number_type.values, strict=True):
-            assert band.max() == high.sel(number_type=number_type).max()
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(
-        subtraction.NUMBER_TYPES
-    )
-
-
 def test_fig5_layer_maps(drawn, request, letter, name):
     measured = request.getfixturevalue(name)
     found = image(panel(drawn[5], letter))
@@ -339,3 +252,32 @@ def test_every_figure_draws_for_small_and_odd_measurements(architecture, t0, bat
         draw(measured).canvas.draw()
     figures.fig5({"unknown": measured, "gpt2-xl": None}, 0.05).canvas.draw()
     plt.close("all")
+
+
+def test_subtraction_draws_its_errors():
+    datasets = {
+        name: load_results(RESULTS / f"subtraction-{name}.nc", kind="subtraction")
+        for name in ("smollm2-135m", "gemma-3-270m")
+    }
+    figure = figures.subtraction(datasets)
+    grid = np.array(figure.axes[:4]).reshape(2, 2)
+    for dataset, (top, bottom) in zip(datasets.values(), grid.T, strict=True):
+        error = subtraction.typical_error(dataset).transpose("number_type", "epsilon")
+        (cells,) = top.collections
+        drawn = cells.get_array().reshape(error.shape)
+        np.testing.assert_allclose(drawn, error.clip(1e-7))
+        edges = cells.get_coordinates()[0, :, 0]
+        assert (edges[:-1] < dataset.epsilon).all()
+        assert (edges[1:] > dataset.epsilon).all()
+        lines = {line.get_label(): line for line in bottom.lines}
+        for number_type in dataset.number_type.values:
+            line = lines[number_type]
+            np.testing.assert_allclose(line.get_ydata(), error.sel(number_type=number_type))
+            np.testing.assert_allclose(line.get_xdata(), dataset.epsilon)
+        bands = [band.get_paths()[0].vertices[:, 1] for band in bottom.collections]
+        high = subtraction.typical_error(dataset, 0.9)
+        for band, number_type in zip(bands, dataset.number_type.values, strict=True):
+            assert band.max() == high.sel(number_type=number_type).max()
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(
+        subtraction.NUMBER_TYPES
+    )
