@@ -198,7 +198,7 @@ def test_models_lists_every_registered_model(monkeypatch, capsys):
     assert set(models.REGISTRY) < set(lines)
     assert "2 files" not in lines["gpt2-xl"]
     assert "none" in lines["gpt2-xl"]
-    assert "1 file" in lines["gemma-3-270m"]
+    assert "2 file(s)" in lines["gemma-3-270m"]
 
 
 def test_models_says_what_is_here(monkeypatch, tmp_path):

@@ -289,7 +289,8 @@ def student_notebooks(
 def list_models() -> None:
     """List the models known by name: what they cost to get, what is here, what has results."""
     measured = Counter(
-        measurement.load_results(path).attrs["model"] for path in (ROOT / "results").glob("*.nc")
+        measurement.load_results(path, kind=None).attrs["model"]
+        for path in (ROOT / "results").glob("*.nc")
     )
     table = Table("name", "model", "here", "download", "results", "licence", "from", box=None)
     for model in models.REGISTRY.values():

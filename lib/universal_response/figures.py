@@ -374,18 +374,18 @@ def explained_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: floa
     axes.set_ylabel(r"$\delta$")
 
 
-def subtraction(datasets: Mapping[str, xr.Dataset]) -> Figure:
+def subtraction(errors: Mapping[str, xr.Dataset]) -> Figure:
     """What subtraction costs: its error against strength and number type, one column a model.
 
     Args:
-        datasets: of `subtraction.measure_subtraction`, by the title of their model.
+        errors: of `subtraction.measure_subtraction`, by the title of their model.
     """
     with style():
         figure, axes = plt.subplots(
-            2, len(datasets), figsize=(1.2 + 3.7 * len(datasets), 5.6), layout="constrained",
+            2, len(errors), figsize=(1.2 + 3.7 * len(errors), 5.6), layout="constrained",
             squeeze=False, sharex=True, sharey="row", height_ratios=(1, 1.5),
         )  # fmt: skip
-        for (name, dataset), (top, bottom) in zip(datasets.items(), axes.T, strict=True):
+        for (name, dataset), (top, bottom) in zip(errors.items(), axes.T, strict=True):
             drawn = error_map_panel(top, dataset)
             error_panel(bottom, dataset)
             top.set_title(name)

@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-_LOWER = (torch.float32, torch.float16, torch.bfloat16)
-_CASTS = {torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16}
 _TYPED = {
     *(torch.Tensor.to, torch.Tensor.type, torch.Tensor.type_as, torch.Tensor.softmax),
     *(torch.softmax, torch.nn.functional.softmax, torch.Tensor.sum, torch.sum),
@@ -16,7 +14,7 @@ _TYPED = {
 
 
 class FullPrecision(TorchFunctionMode):
-    """Leaves float64 tensors float64 where a function would make them less precise."""
+    """Leaves float64 tensors float64 where a function would make them float32."""
 
     def __torch_function__(
         self,
@@ -27,7 +25,7 @@ class FullPrecision(TorchFunctionMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if args and isinstance(args[0], Tensor) and args[0].dtype == torch.float64:
-            if func in _CASTS:
+            if func is torch.Tensor.float:
                 return args[0]
             if func in _TYPED:
                 args = tuple(_raised(each) for each in args)
@@ -36,7 +34,6 @@ class FullPrecision(TorchFunctionMode):
 
 
 def _raised(argument: Any) -> Any:
-    if isinstance(argument, Tensor) and argument.dtype in _LOWER:
+    if isinstance(argument, Tensor) and argument.dtype == torch.float32:
         return argument.double()
-    low = isinstance(argument, torch.dtype) and argument in _LOWER
-    return torch.float64 if low else argument
+    return torch.float64 if argument is torch.float32 else argument
