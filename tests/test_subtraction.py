@@ -154,7 +154,7 @@ def test_verify(found, quick):
     outcome = subtraction.verify_subtraction(found, quick)
     assert outcome.agrees
     assert outcome.median_relative < 1e-6
-    assert outcome.compared == found.carried.count() // (6 if quick else 1) + (4 if quick else 24)
+    assert outcome.compared == found.carried.count() // (12 if quick else 1) + (2 if quick else 24)
 
 
 @pytest.mark.parametrize(("name", "factor"), [("carried", 1.01), ("subtracted", 30)])
