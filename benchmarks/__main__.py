@@ -93,14 +93,11 @@ def choices_command(
     seed: int = 0,
     out: Out = RESULTS,
 ) -> None:
-    """Time, and noise floor, of the engine with one of its choices at a time made otherwise."""
+    """Time of the engine with one of its choices at a time made otherwise."""
     case, about = _case(model, t0, sequences, epsilons, device, dtype, random_weights, seed)
     found = choices(case, repetitions)
     for name, row in found.items():
-        print(
-            f"{name:40s} {row['times_engine']:5.2f} times the time, "
-            f"{row['times_floor']:5.2f} times the noise floor"
-        )
+        print(f"{name:40s} {row['times_engine']:5.2f} times the time")
     stem = f"choices-{Path(model).name}-{case.tokens.device.type}"
     print(report.write(out, stem, about | {"choices": found}))
 

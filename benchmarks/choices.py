@@ -1,19 +1,23 @@
 """What each choice inside the engine is worth: the same measurement with one made otherwise."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from universal_response import linear_layers, propagation, suffixes
-from universal_response.measurement import floor_epsilon
 from universal_response.metrics import delta
-from universal_response.propagation import TOKENS_PER_PASS, InnerProducts, inner_products
+from universal_response.propagation import (
+    TOKENS_PER_PASS,
+    InnerProducts,
+    inner_products,
+    passes,
+    products,
+    rows,
+    suffixes,
+)
 
 from benchmarks.compare import Disagreement
 from benchmarks.contenders import Case
@@ -23,15 +27,12 @@ from benchmarks.timing import interleaved
 def choices(case: Case, repetitions: int) -> dict[str, dict[str, Any]]:
     """Time the engine as it is and with one choice at a time made otherwise.
 
-    The weakest strength at which only rounding is left is measured beside those of the case.
-
     Args:
         case: what is computed.
         repetitions: how often each variant is run, all in turn, after a small run to warm up.
 
     Returns:
-        By variant: seconds of every repetition, how many times longer than the engine (medians),
-        and how many times higher its noise floor at the last position.
+        By variant: seconds of every repetition, and medians as multiples of that of the engine.
 
     Raises:
         Disagreement: mean lengths of the response differ by more than a thousandth.
@@ -48,14 +49,12 @@ def choices(case: Case, repetitions: int) -> dict[str, dict[str, Any]]:
     timings, found = interleaved(variants, repetitions, case.tokens.device)
     lengths = {name: delta(products).mean((2, 3, 4)) for name, products in found.items()}
     for name, length in lengths.items():
-        if not torch.allclose(length[:, 1:], lengths["engine"][:, 1:], 1e-3):
+        if not torch.allclose(length, lengths["engine"], 1e-3):
             raise Disagreement(f"{name}: differs from the engine; its time means nothing")
-    floors = {name: float(length[-1, 0]) for name, length in lengths.items()}
     return {
         name: {
             "seconds": [round(seconds, 3) for seconds in timing.seconds],
             "times_engine": round(timing.median / timings["engine"].median, 3),
-            "times_floor": round(floors[name] / floors["engine"], 3),
         }
         for name, timing in timings.items()
     }
@@ -66,60 +65,30 @@ def _run(
     changed: Callable[[], Any] = nullcontext,
     tokens_per_pass: int | None = None,
 ) -> InnerProducts:
-    epsilons = (floor_epsilon(case.model.cfg.dtype), *case.epsilons)
     with changed():
-        return inner_products(case.tokens, case.model, epsilons, tokens_per_pass)
+        return inner_products(
+            case.tokens, case.model, case.epsilons, tokens_per_pass=tokens_per_pass
+        )
 
 
 def _changes(case: Case) -> dict[str, Callable[[], Any]]:
     changes: dict[str, Callable[[], Any]] = {
-        "one source a pass": partial(patch.object, propagation, "packings", _unmixed),
-        "attention in steps": partial(
-            patch.object, suffixes, "fused_kernel_suffices", lambda query, softcap: False
-        ),
-        "inner products as one batched product": partial(
-            patch.object, propagation, "row_products", _batched
-        ),
+        "one source a pass": partial(patch.object, passes, "packings", _unmixed),
     }
     if case.tokens.device.type == "cpu":
         changes["weights not laid out beforehand"] = partial(
-            patch.object, linear_layers, "PREPACKED_BYTES", 0
+            patch.object, products, "PREPACKED_BYTES", 0
         )
-    modules = list(case.model.original_model.modules())
-    gated = [m for m in modules if type(m).__name__.endswith("MLP") and hasattr(m, "gate_proj")]
-    norms = [m for m in modules if type(m).__name__.endswith("RMSNorm")]
-    if shutil.which(os.environ.get("CXX", "g++")) and gated and norms:
-        changes["norms and activations compiled"] = partial(_compiled, gated, norms)
+        changes["all rows of a rule at once"] = partial(
+            patch.object, rows, "NUMBERS_AT_A_TIME", 1 << 40
+        )
+        if rows.can_compile():
+            # The engine itself compiles only what runs for long.
+            changes["rules compiled"] = partial(patch.object, passes, "WORTH_COMPILING", 0)
     return changes
 
 
 def _unmixed(
-    n_sequences: int, t: int, n_strengths: int, budget: int, mixed: bool
+    sources: Tensor, t: int, n_strengths: int, budget: int, mixed: bool
 ) -> Iterator[suffixes.Packing]:
-    return suffixes.packings(n_sequences, t, n_strengths, budget, mixed=False)
-
-
-def _batched(one: Tensor, others: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (torch.stack(others, dim=1) @ one[:, :, None])[..., 0].unbind(1)
-
-
-@contextmanager
-def _compiled(gated: list[Any], norms: list[Any]) -> Iterator[None]:
-    """The parts of a block that are no matrix products, through `torch.compile`."""
-
-    activation = gated[0].act_fn
-
-    @torch.compile(dynamic=True)
-    def activated(gate: Tensor, up: Tensor) -> Tensor:
-        return activation(gate) * up
-
-    def run(block: Any, x: Tensor) -> Tensor:
-        return block.down_proj(activated(block.gate_proj(x), block.up_proj(x)))
-
-    with ExitStack() as stack:
-        for block in gated:
-            stack.enter_context(patch.object(block, "forward", partial(run, block)))
-        for norm in norms:
-            compiled = torch.compile(norm.forward, dynamic=True)
-            stack.enter_context(patch.object(norm, "forward", compiled))
-        yield
+    return suffixes.packings(sources, t, n_strengths, budget, mixed=False)

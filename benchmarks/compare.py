@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
-from universal_response.measurement import floor_epsilon
 from universal_response.metrics import METRICS, delta, phi
 from universal_response.propagation import inner_products
 from universal_response.response import response_function
@@ -20,6 +19,8 @@ from benchmarks.timing import Timing, interleaved
 
 # Spent on every size of matrix product before every run.
 RATE_SECONDS = 0.3
+# Units in the last place by which the difference of two states may be off after all layers.
+ROUNDING = 64
 
 
 class Disagreement(ValueError):
@@ -73,7 +74,7 @@ def compare(
         names: which contenders; `engine` is always among them.
 
     Raises:
-        Disagreement: response functions differ by more than 1e-4 relative plus noise.
+        Disagreement: response functions differ by more than 1e-4 relative plus rounding.
     """
     device = case.tokens.device
     moments: list[Roofline] = []
@@ -99,8 +100,8 @@ def compare(
 def disagreement(case: Case, found: Mapping[str, Tensor]) -> dict[str, float]:
     """Largest difference from the first contender, in units of what is allowed; at most 1.
 
-    Allowed is 1e-4 relative (of the cosines: absolute) and five times the noise that rounding makes
-    of the metric, taken from the engine's floor.
+    Allowed is 1e-4 relative (of the cosines: absolute) and what the metric makes of
+    `ROUNDING` units in the last place of a state, by which a subtraction may be off.
 
     Raises:
         Disagreement: one exceeds 1.
@@ -108,10 +109,10 @@ def disagreement(case: Case, found: Mapping[str, Tensor]) -> dict[str, float]:
     first, *others = found
     if not others:
         return {}
-    rounding = _labelled(case, _noise(case))
+    rounding = _labelled(case, _rounding(case))
     reference = _labelled(case, found[first])
     cosine = reference.metric.str.startswith("theta")
-    allowed = 1e-4 * xr.where(cosine, 1.0, abs(reference)) + 5 * rounding
+    allowed = 1e-4 * xr.where(cosine, 1.0, abs(reference)) + rounding
     worst = {}
     for name in others:
         excess = abs(_labelled(case, found[name]) - reference) / allowed.where(allowed > 0)
@@ -140,29 +141,18 @@ def _labelled(case: Case, response: Tensor) -> xr.DataArray:
     )
 
 
-def _noise(case: Case) -> Tensor:
-    """Rounding error of every response value, (metric, epsilon, position, delta_j).
+def _rounding(case: Case) -> Tensor:
+    """What rounding makes of every response value, (metric, epsilon, position, delta_j).
 
-    As in `response.noise`, but pair by pair: a mean over few pairs is as uncertain as the pairs in
-    it that round most coarsely or hardly respond, of which the mean length says nothing.
+    Pair by pair: a mean is as uncertain as the pairs in it that hardly respond, of which the mean
+    length says nothing.
     """
-    weakest = floor_epsilon(case.model.cfg.dtype)
-    products = inner_products(case.tokens, case.model, (weakest, *case.epsilons))
-    length, angle = delta(products), phi(products)[:, 1:]
-    floor, length = length[:, :1], length[:, 1:]
-    t = floor.shape[-1]
-    distance = torch.arange(t, device=floor.device)
-    of_distance = response_function(floor).mean(2, keepdim=True)
-    # A single pair is small by chance; a mean over few sources scatters about that of its distance.
-    level = of_distance + of_distance.amax(-1, keepdim=True) / (t - distance).sqrt()
-    of_pair = floor.maximum(level[..., (distance - distance[:, None]).clamp(min=0)]).triu()
-    error = {
-        "delta": of_pair.expand_as(length),
-        # phi is half a squared angle, and a difference of inner products where D is parallel to x.
-        "phi": of_pair**2 / 2
-        + (2 * angle).sqrt() * of_pair
-        + torch.finfo(length.dtype).eps * length**2,
-    }
-    of_cosine = (of_pair / length).nan_to_num(2).clamp(max=2)
+    products = inner_products(case.tokens, case.model, case.epsilons)
+    length, angle = delta(products), phi(products)
+    # Norms compute in single precision whatever the model's number type.
+    off = torch.full_like(length, ROUNDING * torch.finfo(torch.float32).eps).triu()
+    # phi is half a squared angle.
+    error = {"delta": off, "phi": off**2 / 2 + (2 * angle).sqrt() * off}
+    of_cosine = (off / length).nan_to_num(2).clamp(max=2)
     means = [response_function(error.get(name, of_cosine)).mean(2) for name in METRICS]
     return torch.stack(means).transpose(1, 2)

@@ -15,17 +15,18 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from universal_response.measurement import (
     SEQUENCES_PER_SHARD,
-    device_memory,
+    bytes_of_strength,
     strengths_at_a_time,
 )
+from universal_response.measurement.subject import device_memory
 from universal_response.metrics import LINEAR_METRICS, METRICS
 from universal_response.propagation import (
     InnerProducts,
     chunked_inner_products,
     linear_inner_products,
     positions,
-    unbridged,
 )
+from universal_response.propagation.blocks import unbridged
 from universal_response.response import response_function
 
 # Full sequences that the batched ways pass at once: with all 128 sources of a sequence the logits
@@ -140,14 +141,11 @@ def engine(case: Case) -> Tensor:
     """
     found = []
     for tokens in case.tokens.split(SEQUENCES_PER_SHARD):
-        size = strengths_at_a_time(
-            len(positions(case.model)),
-            len(tokens),
-            tokens.shape[1],
-            case.model.cfg.dtype,
-            tokens.device.type,
-            device_memory(tokens.device),
+        n_sequences, t = tokens.shape
+        each = bytes_of_strength(
+            len(positions(case.model)), n_sequences, t, t, case.model.cfg.dtype
         )
+        size = strengths_at_a_time(each, tokens.device.type, device_memory(tokens.device))
         chunks = [case.epsilons[n : n + size] for n in range(0, len(case.epsilons), size)]
         parts = [
             _response_functions(products, METRICS)
@@ -192,8 +190,15 @@ class _Table:
         n_sequences, t = case.tokens.shape
         shape = (len(clean), len(case.epsilons), n_sequences, t, t)
         self.clean = torch.stack(clean)
+        names = (
+            "response_response", "response_state", "response_source", "response_perturbation",
+            "perpendicular",
+        )  # fmt: skip
         self.products = InnerProducts(
-            (self.clean**2).sum(-1), *(self.clean.new_zeros(shape) for _ in range(4))
+            state_state=(self.clean**2).sum(-1),
+            sources=torch.arange(t).repeat(n_sequences, 1),
+            fallback_modules=(),
+            **{name: self.clean.new_zeros(shape) for name in names},
         )
 
     def fill(self, strength: int, sequence: int, first: int, states: list[Tensor]) -> None:
@@ -217,6 +222,9 @@ class _Table:
             self.products.response_state[position][at] = (d * x).sum(-1)
             self.products.response_source[position][at] = (d * at_source).sum(-1)
             self.products.response_perturbation[position][at] = (d * perturbation).sum(-1)
+            squared = (x * x).sum(-1, keepdim=True)
+            along = (d * x).sum(-1, keepdim=True) / torch.where(squared > 0, squared, 1)
+            self.products.perpendicular[position][at] = ((d - along * x) ** 2).sum(-1)
 
     def response_functions(self) -> Tensor:
         return _response_functions(self.products, METRICS).mean(3)

@@ -25,7 +25,7 @@ def memory(
     weights = {weight.data_ptr(): weight for weight in model.original_model.parameters()}
     device = next(iter(weights.values())).device
     weights_bytes = sum(weight.nbytes for weight in weights.values())
-    base = Settings(t0=t0, noise_floor=False, linear=False)
+    base = Settings(t0=t0, linear=False)
     measure(model, replace(base, t0=2, batch=1))
     found = []
     for sequences, strengths in sizes:

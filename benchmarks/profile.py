@@ -23,8 +23,17 @@ PARTS = {
         "aten::masked_fill",
         "aten::masked_fill_",
     ),
-    "products of numbers, sums": ("aten::mul", "aten::add", "aten::sum", "aten::sub", "aten::pow"),
-    "activation functions": ("aten::silu", "aten::gelu", "aten::tanh"),
+    "products of numbers, sums": (
+        *("aten::mul", "aten::mul_", "aten::add", "aten::add_", "aten::sum", "aten::sub"),
+        *("aten::sub_", "aten::pow", "aten::addcmul_"),
+    ),
+    "rules of functions": (
+        "aten::expm1",
+        "aten::expm1_",
+        "aten::addcmul",
+        "aten::div_",
+        "aten::exp",
+    ),
     "copies": ("aten::copy_", "aten::cat", "aten::index_select", "aten::index_copy_"),
 }
 

@@ -7,7 +7,9 @@ import transformers
 from torch.utils.benchmark import Timer
 from transformer_lens.model_bridge import TransformerBridge
 from universal_response.plan import flops_per_token
-from universal_response.propagation import TOKENS_PER_PASS, unbridged
+from universal_response.propagation import TOKENS_PER_PASS
+from universal_response.propagation.blocks import unbridged
+from universal_response.propagation.products import products_of
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,12 @@ def _rate(size: tuple[int, int], layers: list[torch.nn.Module], min_run_time: fl
     like = next(layers[0].parameters())
     rows = TOKENS_PER_PASS.get(like.device.type, TOKENS_PER_PASS["cpu"])
     x = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(0)).to(like)
+    laid_out = products_of(layers, "float32", rows)
     seconds = []
-    for product in ("layer(x)", "layer.__class__.forward(layer, x)"):
+    for product in ("laid_out[layer].change(x)", "layer.__class__.forward(layer, x)"):
         timer = Timer(
             f"for layer in layers: {product}",
-            globals={"layers": layers, "x": x},
+            globals={"layers": layers, "laid_out": laid_out, "x": x},
             num_threads=torch.get_num_threads(),
         )
         with torch.no_grad():

@@ -18,7 +18,7 @@ from benchmarks.timing import PeakMemory
 
 
 def scale(model: TransformerBridge, settings: Settings) -> dict[str, Any]:
-    """Measure a model with these settings, linear limit and floor included.
+    """Measure a model with these settings, linear limit included.
 
     The batched plain way is timed on one sequence and one strength and multiplied up: at this scale
     it would take hours. The first pass of everything is a warm-up, on few tokens.
@@ -42,9 +42,8 @@ def scale(model: TransformerBridge, settings: Settings) -> dict[str, Any]:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     one_batched = time.perf_counter() - start
-    finite = len(settings.epsilons) + settings.noise_floor
-    # At least: in attention the linear limit takes three products.
-    strengths = finite + plan.LINEAR_PRODUCTS["weights"] * settings.linear
+    finite = len(settings.epsilons)
+    strengths = finite + settings.linear
     shortest = limit.seconds(settings.batch, t, strengths)
     return {
         "seconds": seconds,

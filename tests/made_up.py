@@ -13,9 +13,7 @@ T0, LAYERS, SEQUENCES = 10, 10, 12
 POSITIONS = 2 * LAYERS + 1
 
 
-def results(
-    peak=T0 - 1, power=POWERS, tilt=0.0, onset=11, curvature=0.0, sequences=SEQUENCES, floor=1e-18
-):
+def results(peak=T0 - 1, power=POWERS, tilt=0.0, onset=11, curvature=0.0, sequences=SEQUENCES):
     """Results of a model that keeps every claim, or breaks one.
 
     C = scale(sequence) epsilon^power profile(delta_j) growth(position) (1 + curvature epsilon)
@@ -40,7 +38,7 @@ def results(
     full[POWERS == 0] = 0.3
     limit = np.einsum("s,pd,pd->spd", scale, profile, np.broadcast_to(growth, profile.shape))
     linear = np.where((POWERS == 0)[:, None, None, None], 0.3, limit)
-    shown = response.window(T0)
+    shown, n = response.window(T0), 2 * T0 - delta_j
     reference = list(EPSILONS).index(0.05)
     dims = ("metric", "epsilon", "position", "delta_j")
     sem = (
@@ -53,17 +51,20 @@ def results(
             "tokens": (("sequence", "token"), np.zeros((sequences, 2 * T0), dtype=int)),
             "response": (dims, full.mean(2)),
             "response_sem": (dims, sem),
-            "floor": (("metric", "position", "delta_j"), np.full((5, POSITIONS, 2 * T0), floor)),
             "linear": (("metric", "position", "delta_j"), linear.mean(1)),
-            "last_response": (("metric", "epsilon", "sequence", "delta_j"), full[:, :, :, -1]),
-            "peak_response": (("metric", "epsilon", "sequence", "position"), full[..., T0 - 1]),
-            "window_response": (
+            "n_pairs": (("sequence", "delta_j"), np.tile(n, (sequences, 1))),
+            "last_sum": (("metric", "epsilon", "sequence", "delta_j"), full[:, :, :, -1] * n),
+            "peak_sum": (
+                ("metric", "epsilon", "sequence", "position"),
+                full[..., T0 - 1] * n[T0 - 1],
+            ),
+            "window_sum": (
                 ("metric", "sequence", "position", "window"),
-                full[:, reference][..., shown],
+                full[:, reference][..., shown] * n[shown],
             ),
             "linear_sem": (("metric", "position", "delta_j"), sem[:, 0]),
             "matrix": (("metric", "source", "target"), np.triu(np.full((5, 2 * T0, 2 * T0), 0.1))),
-            "last_linear": (("metric", "sequence", "delta_j"), linear[:, :, -1]),
+            "linear_last_sum": (("metric", "sequence", "delta_j"), linear[:, :, -1] * n),
         },
         {
             "metric": METRICS,
@@ -75,6 +76,7 @@ def results(
         },
         {
             "t0": T0,
+            "distance": T0 - 1,
             "epsilon0": 0.05,
             "model": "made up",
             "architecture": json.dumps({"layers": LAYERS}),

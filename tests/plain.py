@@ -108,7 +108,7 @@ class _Uncast(TorchFunctionMode):
     """Every float32 that a function is asked for becomes float64."""
 
     def __torch_function__(
-        self, function: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         def widen(argument: Any) -> Any:
             return torch.float64 if argument is torch.float32 else argument
@@ -116,7 +116,13 @@ class _Uncast(TorchFunctionMode):
         if function is Tensor.float:
             function = Tensor.double
         named = {name: widen(value) for name, value in (kwargs or {}).items()}
-        result = function(*map(widen, args), **named)
+        args = tuple(map(widen, args))
+        of_subclass = [each for each in types if each not in (Tensor, nn.Parameter)]
+        if of_subclass and torch._C._is_torch_function_enabled():
+            # A mode is off while it serves a function; what the subclass computes is meant too.
+            with _Uncast():
+                return of_subclass[0].__torch_function__(function, types, args, named)
+        result = function(*args, **named)
         if isinstance(result, Tensor) and result.dtype == torch.float32:
             raise TypeError(f"{function.__name__}: gives float32 inside a float64 model")
         return result
@@ -314,11 +320,16 @@ def inner_products(found: Streams | Responses) -> dict[str, Tensor]:
         "response_state": (d * x).sum(-1),
         "response_source": (d * at_source).sum(-1),
         "response_perturbation": (d * at_source[:1]).sum(-1),
+        "perpendicular": torch.linalg.vector_norm(across(d, x), dim=-1) ** 2,
     }
-    if isinstance(found, Responses):
-        beside = d - ((d * x).sum(-1) / (x * x).sum(-1))[..., None] * x
-        products["perpendicular"] = torch.linalg.vector_norm(beside, dim=-1) ** 2
     return products
+
+
+def across(d: Tensor, x: Tensor) -> Tensor:
+    """The part of d perpendicular to x; d itself where x vanishes."""
+    squared = (x * x).sum(-1, keepdim=True)
+    along = (d * x).sum(-1, keepdim=True) / torch.where(squared > 0, squared, 1)
+    return d - along * x
 
 
 def metrics(found: Streams | Responses) -> dict[str, Tensor]:

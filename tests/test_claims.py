@@ -54,10 +54,10 @@ def test_an_onset_in_the_last_layers():
 
 def test_a_sudden_shift():
     dataset = results()
-    window = dataset.window_response
+    window = dataset.window_sum
     early = window.isel(position=5)
     sudden = xr.where(window.position < 11, early, window.isel(position=-1))
-    dataset["window_response"] = sudden.transpose(*window.dims)
+    dataset["window_sum"] = sudden.transpose(*window.dims)
     assert about("gradual") in broken(dataset)
 
 
@@ -72,11 +72,12 @@ def test_curvature_ends_the_linear_regime_where_it_should():
 def test_a_bound_within_two_errors_is_undecided():
     dataset = results()
     scatter = np.random.default_rng(3).normal(0, 0.4, SEQUENCES)
-    last = dataset.last_response
+    last = dataset.last_sum
     shown = last.delta_j == T0 - 1
     # At T0 - 1 no higher than its neighbours, but for the scatter of the sequences.
-    flat = xr.where(shown, last.isel(delta_j=3) * xr.DataArray(1 + scatter, dims="sequence"), last)
-    dataset["last_response"] = flat.transpose(*last.dims)
+    other = last.isel(delta_j=3) * (dataset.n_pairs / dataset.n_pairs.isel(delta_j=3))
+    flat = xr.where(shown, other * xr.DataArray(1 + scatter, dims="sequence"), last)
+    dataset["last_sum"] = flat.transpose(*last.dims)
     assert verdicts(dataset)[about("the response peaks one token before")] == claims.UNDECIDED
 
 
@@ -89,9 +90,16 @@ def test_nothing_is_testable_without_error_or_weak_strengths(change):
     assert set(verdicts(dataset).values()) == {claims.UNTESTED}
 
 
-def test_what_lies_under_the_floor_is_not_testable():
-    found = verdicts(results(floor=1e-2))
-    assert found[about("One χ serves all layers, for the angle")] == claims.UNTESTED
+@pytest.mark.parametrize(("position", "fails"), [(2, False), (3, True)])
+def test_layers_are_compared_from_the_second_attention_sublayer_on(position, fails):
+    """Before it nothing but a norm's constant responds, and may do so by another law."""
+    dataset = results()
+    other = dataset.peak_sum.copy()
+    other.loc[{"metric": "delta", "position": position}] *= (EPSILONS / 0.05)[:, None] ** 3
+    other.loc[{"metric": "theta_source", "position": position}] *= (EPSILONS / 0.05)[:, None] ** 3
+    dataset["peak_sum"] = other
+    found = broken(dataset)
+    assert (about("One χ serves all layers, for the length") in found) == fails
 
 
 def test_the_table_has_a_row_for_each_claim_and_a_column_for_each_model():
@@ -116,22 +124,22 @@ def test_bootstrap_error_of_a_mean_is_its_standard_error():
     dataset = results(sequences=200)
     means = response.resample(dataset, 2000, np.random.default_rng(0))
     at = {"metric": "delta", "delta_j": 3}
-    found = response.estimate(means.last_response.sel(at).isel(epsilon=0))
-    of_sequences = dataset.last_response.sel(at).isel(epsilon=0)
+    found = response.estimate(means.last_mean.sel(at).isel(epsilon=0))
+    of_sequences = (dataset.last_sum / dataset.n_pairs).sel(at).isel(epsilon=0)
     assert found.value == pytest.approx(float(of_sequences.mean()), rel=1e-12)
     assert found.error == pytest.approx(float(of_sequences.std(ddof=1)) / np.sqrt(200), rel=0.06)
 
 
 def test_bootstrap_keeps_sequences_together():
     means = response.resample(results(), 50, np.random.default_rng(0))
-    last = means.last_response.sel(metric="delta")
+    last = means.last_mean.sel(metric="delta")
     ratio = response.estimate((last.isel(epsilon=0) / last.isel(epsilon=3)).mean("delta_j"))
     assert ratio.error < 1e-12
 
 
 def test_bootstrap_of_one_sequence_has_no_error():
     means = response.resample(results(sequences=1), 5, np.random.default_rng(0))
-    found = response.estimate(means.last_response.sel(metric="delta").isel(epsilon=0, delta_j=3))
+    found = response.estimate(means.last_mean.sel(metric="delta").isel(epsilon=0, delta_j=3))
     assert np.isnan(found.error)
     assert found.value > 0
 
@@ -173,7 +181,7 @@ def test_largest_epsilon():
 def test_onset_of_many_windows_is_that_of_each():
     dataset = results()
     means = response.resample(dataset, 5, np.random.default_rng(0))
-    shown = means.window_response.sel(metric="delta").rename(window="delta_j")
+    shown = means.window_mean.sel(metric="delta").rename(window="delta_j")
     onset = response.induction_onset(dataset, 0.05).position
     assert onset is not None
     np.testing.assert_array_equal(response.onset_position(shown, T0), onset)
@@ -184,7 +192,8 @@ def test_onset_of_many_windows_is_that_of_each():
 def test_increments_error_is_that_of_pairs():
     dataset = results()
     # A common factor a sequence: neighbouring positions scatter together, their difference less.
-    steps = dataset.peak_response.sel(metric="delta", epsilon=0.05).diff("position")
+    peak = dataset.peak_sum / response.pairs_at(dataset, "peak")
+    steps = peak.sel(metric="delta", epsilon=0.05).diff("position")
     expected = steps.std("sequence", ddof=1) / np.sqrt(SEQUENCES)
     found = response.increments_error(dataset, "delta", 0.05)
     np.testing.assert_allclose(found, expected, rtol=1e-12)

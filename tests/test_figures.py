@@ -10,7 +10,7 @@ import pytest
 from drawing import no_window, panel  # noqa: F401 (a fixture)
 from matplotlib.colors import to_hex
 from tiny_models import tiny_model
-from universal_response import Settings, figures, load_results, measure
+from universal_response import Settings, figures, load_results, measure, subtraction
 
 RESULTS = Path(__file__).parents[1] / "results"
 METRICS = ("delta", "phi", "theta_source")
@@ -68,12 +68,10 @@ def image(axes):
 
 
 def normalised(dataset, metric):
-    """Rows of a layer map; nan where the response is shorter than twice the floor."""
+    """Rows of a layer map; nan where nothing responds."""
     near = slice(T0 - 5, T0 + 5)
     rows = response(dataset, metric, epsilon=0.05, delta_j=near).values.astype(float)
-    floor = dataset.floor.sel(metric="delta").transpose("position", "delta_j").values
-    floor = np.maximum(floor, np.median(floor, 1, keepdims=True))[:, near.start : near.stop + 1]
-    rows[response(dataset, "delta", epsilon=0.05, delta_j=near).values <= 2 * floor] = np.nan
+    rows[response(dataset, "delta", epsilon=0.05, delta_j=near).values == 0] = np.nan
     if metric == "theta_source":
         return rows
     with warnings.catch_warnings():
@@ -178,7 +176,7 @@ def test_fig4_layer_maps(drawn, dataset, letter, metric):
     found = image(panel(drawn[4], letter))
     np.testing.assert_allclose(found, normalised(dataset, metric), rtol=1e-5)
     clear = np.isfinite(found).any(1)
-    assert clear[5:].all()
+    assert clear[1:].all()
     assert not clear[0]  # nothing has responded
     if metric in POWER:
         np.testing.assert_array_equal(np.nanmax(found[clear], axis=1), 1)
@@ -254,3 +252,32 @@ def test_every_figure_draws_for_small_and_odd_measurements(architecture, t0, bat
         draw(measured).canvas.draw()
     figures.fig5({"unknown": measured, "gpt2-xl": None}, 0.05).canvas.draw()
     plt.close("all")
+
+
+def test_subtraction_draws_its_errors():
+    datasets = {
+        name: load_results(RESULTS / f"subtraction-{name}.nc", kind="subtraction")
+        for name in ("smollm2-135m", "gemma-3-270m")
+    }
+    figure = figures.subtraction(datasets)
+    grid = np.array(figure.axes[:4]).reshape(2, 2)
+    for dataset, (top, bottom) in zip(datasets.values(), grid.T, strict=True):
+        error = subtraction.typical_error(dataset).transpose("number_type", "epsilon")
+        (cells,) = top.collections
+        drawn = cells.get_array().reshape(error.shape)
+        np.testing.assert_allclose(drawn, error.clip(1e-7))
+        edges = cells.get_coordinates()[0, :, 0]
+        assert (edges[:-1] < dataset.epsilon).all()
+        assert (edges[1:] > dataset.epsilon).all()
+        lines = {line.get_label(): line for line in bottom.lines}
+        for number_type in dataset.number_type.values:
+            line = lines[number_type]
+            np.testing.assert_allclose(line.get_ydata(), error.sel(number_type=number_type))
+            np.testing.assert_allclose(line.get_xdata(), dataset.epsilon)
+        bands = [band.get_paths()[0].vertices[:, 1] for band in bottom.collections]
+        high = subtraction.typical_error(dataset, 0.9)
+        for band, number_type in zip(bands, dataset.number_type.values, strict=True):
+            assert band.max() == high.sel(number_type=number_type).max()
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(
+        subtraction.NUMBER_TYPES
+    )

@@ -1,11 +1,10 @@
-"""One test a panel for linear limit and noise floor: what is drawn, recomputed with plain numpy."""
+"""One test a panel for the linear limit: what is drawn, recomputed with plain numpy."""
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from drawing import no_window, panel  # noqa: F401 (a fixture)
 from made_up import EPSILONS, POSITIONS, T0, results
-from matplotlib.collections import PolyCollection
 from universal_response import figures, response
 
 EPSILON0, REFERENCE = 0.05, 0.03
@@ -13,7 +12,7 @@ EPSILON0, REFERENCE = 0.05, 0.03
 
 @pytest.fixture(scope="module")
 def dataset():
-    return results(curvature=1.5, tilt=0.05, floor=1e-6)
+    return results(curvature=1.5, tilt=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +29,6 @@ def line(axes, label):
 
 def horizontals(axes):
     return [one.get_ydata()[0] for one in axes.lines if len(set(one.get_ydata())) == 1]
-
-
-def grey(axes):
-    """Upper edge of the greyed region, from left to right."""
-    colour = mpl.colors.to_rgba(figures.UNDER_FLOOR["color"])
-    (found,) = [
-        one
-        for one in axes.collections
-        if isinstance(one, PolyCollection) and np.allclose(one.get_facecolor()[:, :3], colour[:3])
-    ]
-    # fill_between: a start, the first curve (the bottom), an end, the second curve back, closed.
-    outline = found.get_paths()[0].vertices
-    n = (len(outline) - 3) // 2
-    return outline[n + 2 : 2 * n + 2, 1][::-1]
 
 
 @pytest.fixture(scope="module")
@@ -109,36 +94,6 @@ def test_ratios_reach_the_linear_limit_in_fig5(dataset, last):
     )
 
 
-@pytest.mark.parametrize(("letter", "metric"), [("c", "delta"), ("f", "phi")])
-def test_fig2_ratios_grey_out_noise(dataset, letter, metric):
-    at = {"metric": metric, "position": POSITIONS - 1}
-    reference = dataset.response.sel(at).sel(epsilon=EPSILON0)
-    expected = (response.noise(dataset).sel(at) / reference).mean("delta_j").values
-    found = grey(panel(figures.fig2(dataset), letter))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
-@pytest.mark.parametrize("letter", ["b", "e"])
-def test_fig2_collapse_greys_out_noise_of_the_weakest(dataset, letter):
-    metric = {"b": "delta", "e": "phi"}[letter]
-    axes = panel(figures.fig2(dataset), letter)
-    at = {"metric": metric, "position": POSITIONS - 1}
-    level = response.noise(dataset).sel(at)
-    chi = response.scaling_function(dataset, metric, EPSILON0)["mean"]
-    np.testing.assert_allclose(grey(axes), level.isel(epsilon=0) / float(chi[0]), rtol=1e-6)
-    (inset,) = axes.child_axes
-    np.testing.assert_allclose(grey(inset), level.min("epsilon"), rtol=1e-6)
-
-
-def test_fig3_insets_grey_out_noise(dataset):
-    figure = figures.fig3(dataset)
-    for letter, metric in (("a", "delta"), ("b", "phi")):
-        (inset,) = panel(figure, letter).child_axes
-        at = {"metric": metric, "delta_j": T0 - 1}
-        expected = response.noise(dataset).sel(at).isel(epsilon=0)[1:]
-        np.testing.assert_allclose(grey(inset), expected, rtol=1e-6)
-
-
 def test_fig3_error_lines_are_those_of_pairs(dataset):
     axes = panel(figures.fig3(dataset), "d")
     (bars,) = [one for one in axes.containers if hasattr(one, "lines")]
@@ -149,24 +104,23 @@ def test_fig3_error_lines_are_those_of_pairs(dataset):
     np.testing.assert_allclose((segments[:, 1, 1] - segments[:, 0, 1]) / 2, expected, atol=1e-9)
 
 
-def test_noise_floor_of_number_types():
-    fine, coarse = results(floor=1e-7), results(floor=1e-3)
-    coarse["response"] = coarse.response.where(coarse.epsilon > 0.005, 0.0)
-    (axes,) = figures.noise_floor({"float32": fine, "bfloat16": coarse}).axes
-    mean = fine.response.sel(metric="delta", position=POSITIONS - 1).mean("delta_j")
-    np.testing.assert_allclose(line(axes, "float32").get_ydata(), mean)
-    drawn = line(axes, "bfloat16").get_ydata()
-    np.testing.assert_array_equal(np.isnan(drawn), EPSILONS < 0.005)
-    assert {round(y, 9) for y in horizontals(axes)} == {1e-7, 1e-3}
-
-
-def test_figures_need_neither_floor_nor_limit(dataset):
-    bare = dataset.drop_vars(["floor", "linear", "linear_sem", "last_linear"])
+def test_figures_need_no_limit(dataset):
+    bare = dataset.drop_vars(["linear", "linear_sem", "linear_last_sum"])
     figures.fig2(bare)
     figures.fig3(bare)
     figures.fig5({"made up": bare}, REFERENCE)
     with pytest.raises(ValueError, match="linear: not in these results"):
         figures.linear_limit({"made up": bare}, REFERENCE)
+
+
+def test_rows_in_which_nothing_responds_are_grey(dataset):
+    silent = dataset.copy(deep=True)
+    silent.response[:, :, :2, 1:] = 0
+    image = panel(figures.fig4(silent), "a").images[0]
+    drawn = image.get_array().filled(np.nan)
+    assert np.isnan(drawn[:2]).all()
+    assert np.isfinite(drawn[2:]).all()
+    assert mpl.colors.to_hex(image.cmap.get_bad()) == mpl.colors.to_hex(figures.EMPTY)
 
 
 def test_peak_shift_draws_an_early_and_the_last_position(dataset):
@@ -187,8 +141,8 @@ def test_same_token_position_is_the_clearest():
     made = results(onset=11)
     found = response.same_token_position(made, EPSILON0)
     curve = made.response.sel(metric="delta", epsilon=EPSILON0)
-    factor = (curve.sel(delta_j=T0) / curve.sel(delta_j=T0 - 1)).values[1:]
-    assert found == 1 + factor.argmax()
+    factor = (curve.sel(delta_j=T0) / curve.sel(delta_j=T0 - 1)).values[3:]
+    assert found == 3 + factor.argmax()
 
 
 def test_without_a_same_token_peak_only_the_last_position_is_drawn():

@@ -1,12 +1,14 @@
 """Metrics as pure functions of inner products: properties on random vectors."""
 
+from dataclasses import fields, replace
+
 import plain
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from universal_response import InnerProducts
-from universal_response.metrics import METRICS, delta, phi
+from universal_response.metrics import METRICS, delta, phi, phi_coefficient
 
 THETAS = [name for name in METRICS if name.startswith("theta")]
 
@@ -37,7 +39,13 @@ def random_streams(seed, epsilon, t, d_model, positions=2, strengths=2, sequence
 
 
 def products_of(streams):
-    return InnerProducts(**plain.inner_products(streams))
+    return made(**plain.inner_products(streams))
+
+
+def made(**products):
+    """Inner products of all sources."""
+    n, t = products["state_state"].shape[1:]
+    return InnerProducts(**products, sources=torch.arange(t).repeat(n, 1), fallback_modules=())
 
 
 @given(cases)
@@ -124,7 +132,7 @@ def test_phi_keeps_its_digits_in_single_precision(epsilon):
     streams = random_streams(2, epsilon, 6, 64)
     rounded = {name: p.float() for name, p in plain.inner_products(streams).items()}
     upper = torch.triu_indices(6, 6)
-    found = phi(InnerProducts(**rounded))[..., *upper].double()
+    found = phi(made(**rounded))[..., *upper].double()
     expected = plain.metrics(streams)["phi"][..., *upper]
     assert (found / expected - 1).abs().max() < 1e-4
     if epsilon <= 1e-4:
@@ -136,7 +144,68 @@ def test_phi_keeps_its_digits_in_single_precision(epsilon):
 
 def test_vanishing_state_gives_zero_and_not_nan():
     """A padded row of the embedding is all zeros, and so is its perturbation."""
-    zeros = torch.zeros(1, 1, 1, 2, 2)
-    products = InnerProducts(torch.zeros(1, 1, 2), zeros, zeros, zeros, zeros)
+    nothing = products_of(random_streams(0, 0.0, 2, 4))
+    zeros = {
+        one.name: torch.zeros_like(getattr(nothing, one.name))
+        for one in fields(nothing)
+        if one.name not in ("sources", "fallback_modules")
+    }
+    products = replace(nothing, **zeros)
     for metric in METRICS.values():
         assert (metric(products) == 0).all()
+
+
+@given(cases, st.integers(0, 10**6))
+@properties
+def test_metrics_of_some_sources_are_those_of_all(streams, seed):
+    products = products_of(streams)
+    n, t = products.sources.shape
+    drawn = torch.randint(t, (n, 3), generator=torch.Generator().manual_seed(seed))
+    some = picked(products, drawn)
+    for name, metric in METRICS.items():
+        expected = rows_of(metric(products), drawn)
+        torch.testing.assert_close(metric(some), expected, rtol=1e-12, atol=1e-15, msg=name)
+
+
+def rows_of(matrix, drawn):
+    at = drawn[None, None, :, :, None]
+    return matrix.gather(3, at.expand(*matrix.shape[:3], -1, matrix.shape[-1]))
+
+
+def picked(products, drawn):
+    """The same inner products, of the drawn sources only."""
+    rows = {
+        one.name: rows_of(getattr(products, one.name), drawn)
+        for one in fields(products)
+        if getattr(getattr(products, one.name), "ndim", 0) == 5
+    }
+    return replace(products, **rows, sources=drawn)
+
+
+def test_perturbation_is_that_of_the_first_position_that_responds():
+    """At l = 1 here: nothing responds at l = 0, as where a later position is perturbed."""
+    streams = random_streams(3, 0.1, 4, 8, positions=3)
+    later = plain.Streams(streams.clean, streams.perturbed.clone())
+    later.perturbed[0] = later.clean[0, None, :, None]
+    from_second = plain.Streams(streams.clean[1:], streams.perturbed[1:])
+    found = METRICS["theta_perturbation"](
+        replace(
+            products_of(later),
+            response_perturbation=torch.cat(
+                [
+                    torch.zeros(1, 2, 2, 4, 4, dtype=torch.float64),
+                    products_of(from_second).response_perturbation,
+                ]
+            ),
+        )
+    )
+    assert (found[0] == 0).all()
+    torch.testing.assert_close(found[1:], METRICS["theta_perturbation"](products_of(from_second)))
+
+
+def test_coefficient_of_the_angle_is_its_limit():
+    streams = random_streams(4, 1.0, 4, 8)
+    small = 1e-5
+    weak = plain.Streams(streams.clean, streams.clean[:, None, :, None] + small * streams.change)
+    expected = phi(products_of(weak)) / small**2
+    torch.testing.assert_close(phi_coefficient(products_of(streams)), expected, rtol=1e-4, atol=0)

@@ -21,16 +21,16 @@ from universal_response import (
     cli,
     inner_products,
     linear_inner_products,
-    linear_layers,
     measure,
-    measurement,
     models,
     plan,
-    suffixes,
 )
+from universal_response.measurement.settings import sources_of
+from universal_response.measurement.shards import CHUNK_BYTES
+from universal_response.propagation import products
 
 EPSILONS = (0.01, 0.05, 0.3)
-FINITE = Settings(t0=10, batch=2, epsilons=EPSILONS, noise_floor=False, linear=False)
+FINITE = Settings(t0=10, batch=2, epsilons=EPSILONS, linear=False)
 LINEAR = replace(FINITE, linear=True)
 PARAMETERS = {
     "smollm2-135m": 134_515_008,
@@ -73,18 +73,18 @@ def tiny_size(architecture, folder):
 
 @pytest.fixture
 def counted_kernels(monkeypatch):
-    """PyTorch's counter knows neither prepacked weights nor the fused attention of a CPU."""
-    monkeypatch.setattr(linear_layers, "PREPACKED_BYTES", 0)
-    monkeypatch.setattr(suffixes, "fused_kernel_suffices", lambda query, softcap: False)
+    """PyTorch's counter does not know prepacked weights."""
+    monkeypatch.setattr(products, "PREPACKED_BYTES", 0)
 
 
 # operations --------------------------------------------------------------------------------------
 
 
 def clean_pass(size):
-    """What a plan neglects: the pass over the unperturbed sequences."""
+    """What a plan neglects: the clean pass, and the clean pattern, made anew in the only other."""
     t, batch = 2 * FINITE.t0, FINITE.batch
-    return plan.flops_per_token(size.block_weights, size.layers, 32, t) * batch * t
+    pattern = plan.flops_per_token(0, size.layers, 32, t)
+    return (plan.flops_per_token(size.block_weights, size.layers, 32, t) + pattern) * batch * t
 
 
 @pytest.mark.usefixtures("counted_kernels")
@@ -101,7 +101,7 @@ def test_flops_are_those_the_engine_does(architecture, tmp_path):
 
 @pytest.mark.usefixtures("counted_kernels")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_linear_limit_costs_two_products_with_weights(architecture, tmp_path):
+def test_linear_limit_costs_as_much_as_one_strength(architecture, tmp_path):
     size, model = tiny_size(architecture, tmp_path), tiny_model(architecture)
     tokens = random_tokens(FINITE.batch, 2 * FINITE.t0)
     with FlopCounterMode(display=False) as counter:
@@ -116,19 +116,91 @@ def test_flops_of_one_token_by_hand():
     assert plan.flops_per_token(weights, 1, 4, 3) == 2 * weights + 2 * (2 * 4 * 3)
 
 
-@pytest.mark.parametrize("floor", [True, False])
-def test_token_passes_are_those_the_progress_bar_counts(floor):
-    settings = replace(LINEAR, noise_floor=floor, t0=5)
+@pytest.mark.parametrize("sources", [None, 3])
+def test_token_passes_are_those_the_progress_bar_counts(sources):
+    settings = replace(LINEAR, t0=5, sources=sources)
     model, tokens, done = tiny_model("llama"), random_tokens(settings.batch, 10), []
-    strengths = measurement._strengths(model.cfg.dtype, settings)
-    inner_products(tokens, model, strengths, progress=done.append)
-    linear_inner_products(tokens, model, progress=done.append)
-    assert plan.token_passes(settings) == sum(done) == 2 * (4 + floor) * 55
+    drawn = None if sources is None else torch.from_numpy(sources_of(settings))
+    asked = {"sources": drawn, "progress": done.append}
+    inner_products(tokens, model, settings.epsilons, **asked)
+    linear_inner_products(tokens, model, **asked)
+    assert plan.token_passes(settings) == sum(done)
+    if sources is None:
+        assert sum(done) == 2 * 4 * 55
+    else:
+        assert 0 < sum(done) < 2 * 4 * 55 / 2
 
 
 def test_given_tokens_are_counted_as_they_are():
     given = Settings.for_tokens(np.zeros((3, 7), int), epsilons=EPSILONS)
-    assert plan.token_passes(given) == 3 * (3 + 1 + 1) * 7 * 8 // 2
+    assert plan.token_passes(given) == 3 * (3 + 1) * 7 * 8 // 2
+
+
+# fewer sources -----------------------------------------------------------------------------------
+
+
+def test_a_sample_has_the_same_standard_error():
+    """By simulation: what the pairs of a sequence share has a part ALIKE of the variance."""
+    settings = Settings(t0=64, batch=32)
+    sample = plan.equivalent_sample(settings)
+    assert sample.sources == 8
+    generator = np.random.default_rng(0)
+
+    def variance(batch, pairs):
+        shared = generator.normal(size=(4000, batch, 1)) * plan.ALIKE**0.5
+        own = generator.normal(size=(4000, batch, pairs)) * (1 - plan.ALIKE) ** 0.5
+        return (shared + own).mean((1, 2)).var()
+
+    of_all, of_sample = variance(32, 65), variance(sample.batch, 4)
+    assert of_sample == pytest.approx(of_all, rel=0.1)
+
+
+def test_a_sample_costs_what_its_passes_cost():
+    settings = Settings(t0=8, batch=5, epsilons=(0.05, 0.1))
+    sample = plan.equivalent_sample(settings, sources=4)
+    passed = []
+    for batch, sources in ((settings.batch, None), (sample.batch, 4)):
+        asked = replace(settings, batch=batch, sources=sources)
+        drawn = torch.from_numpy(sources_of(asked))
+        tokens = random_tokens(batch, 16)
+        done = [tokens.numel()]
+        for epsilons in ((0.05, 0.1), None):
+            run = linear_inner_products if epsilons is None else inner_products
+            args = () if epsilons is None else (epsilons,)
+            run(tokens, tiny_model("llama"), *args, sources=drawn, progress=done.append)
+        passed.append(sum(done))
+    assert sample.cost == pytest.approx(passed[1] / passed[0], rel=0.05)
+
+
+def test_prices_by_hand():
+    settings = Settings(t0=64, batch=2, epsilons=(0.05, 0.1), linear=True)
+    found, size = plan.prices("smollm2-135m", settings), plan.size_of("smollm2-135m")
+    sample = plan.equivalent_sample(settings)
+    assert found.sequences.tolist() == [2, 2, sample.batch]
+    assert found.sources.tolist() == [128, 128, 8]
+    assert found["token-passes"].tolist()[:2] == [3 * 2 * 128 * 128, 3 * 2 * 128 * 129 // 2]
+    per_token = 2 * size.block_weights + 4 * 30 * 576 * 128
+    assert found.FLOPs[0] == 3 * 2 * 128 * 128 * per_token
+    clean = 2 * 128 * per_token
+    assert found.FLOPs[1] == plan.flops(size, settings) + clean
+    assert found.part[0] == 1
+    assert 0.5 < found.part[1] < 0.65
+    # Clean passes weigh more where there are few strengths.
+    assert sample.cost * found.part[1] == pytest.approx(found.part[2], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(sources=8),
+        Settings(t0=4),
+        Settings.for_tokens(np.zeros((3, 40), int), t0=20),
+        Settings(t0=64, batch=1, epsilons=(), sources=9),
+    ],
+    ids=["sampled already", "short", "given", "no gain"],
+)
+def test_where_a_sample_saves_nothing_none_is_proposed(settings):
+    assert plan.equivalent_sample(settings) is None
 
 
 # sizes -------------------------------------------------------------------------------------------
@@ -231,7 +303,7 @@ def test_memory_does_not_grow_with_strengths_or_batch(architecture, tmp_path):
     many = replace(few, batch=64, epsilons=tuple(np.linspace(0.05, 1, 3000)))
     found = plan.working_bytes(size, few, "cpu")
     assert found == plan.working_bytes(size, many, "cpu")
-    assert found > measurement.CHUNK_BYTES["cpu"]
+    assert 0.9 * CHUNK_BYTES["cpu"] < found < 1.5 * CHUNK_BYTES["cpu"]
     larger = replace(few, sequences_per_chunk=4, epsilons=(0.05,))
     assert plan.working_bytes(size, larger, "cpu") > plan.working_bytes(
         size, replace(larger, sequences_per_chunk=1), "cpu"
@@ -365,7 +437,7 @@ def test_plan_of_registered_models(name, monkeypatch, capsys, no_network, rate):
     assert f"{PARAMETERS[name]:,}" in table["parameters"]
     download = float(table["download"].split()[1]) * (1e3 if " GB" in table["download"] else 1)
     assert math.isclose(download, model.download_mb, rel_tol=1e-3)
-    assert "3,698,688" in table["token-passes"]
+    assert "3,434,496" in table["token-passes"]
     assert "100 GFLOP/s" in table["matrix-product rate"]
     assert "published" in table["download"]
     assert "counted" in table["FLOPs"]

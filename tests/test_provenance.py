@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 from universal_response import Settings, cli, load_results, provenance
-from universal_response.measurement import settings_of
+from universal_response.measurement import kind_of, settings_of
 
 SHIPPED = sorted((Path(__file__).parents[1] / "results").glob("*.nc"))
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+RESPONSES = [path for path in SHIPPED if kind_of(load_results(path, kind=None)) == "response"]
+
+
+@pytest.mark.parametrize("path", RESPONSES, ids=lambda path: path.stem)
 def test_the_command_has_the_settings_of_the_file(path, monkeypatch):
     dataset = load_results(path)
     asked = settings_of(dataset)
@@ -36,7 +39,7 @@ def test_the_command_has_the_settings_of_the_file(path, monkeypatch):
 
 
 def test_summary_has_a_row_a_file():
-    datasets = {path.stem: load_results(path) for path in SHIPPED}
+    datasets = {path.stem: load_results(path, kind=None) for path in SHIPPED}
     table = provenance.summary(datasets)
     assert table.file.tolist() == [path.stem for path in SHIPPED]
     for row, dataset in zip(table.itertuples(), datasets.values(), strict=True):

@@ -1,12 +1,9 @@
-"""Response functions against a plain loop, and what is read off results with known answers."""
+"""What is read off results with known answers, and means and errors against simulations."""
 
 import numpy as np
-import plain
 import pytest
-import torch
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
+from made_up import results
 from universal_response import response
 
 METRICS = ["delta", "phi", "theta_source", "theta_state", "theta_perturbation"]
@@ -18,18 +15,13 @@ SUBLAYERS = ["input", *["attention", "mlp"] * LAYERS]
 DIMS = ("metric", "epsilon", "position", "delta_j")
 
 
-def synthetic(values, sem=0.0, floor=None):
+def synthetic(values, sem=0.0):
     """Results with these response values, broadcast to (metric, epsilon, position, delta_j)."""
     shape = (len(METRICS), len(EPSILONS), len(SUBLAYERS), 2 * T0)
     variables = {
         "response": (DIMS, np.broadcast_to(values, shape).astype(float).copy()),
         "response_sem": (DIMS, np.broadcast_to(sem, shape).astype(float).copy()),
     }
-    if floor is not None:
-        variables["floor"] = (
-            ("metric", "position", "delta_j"),
-            np.broadcast_to(floor, (shape[0], *shape[2:])).astype(float).copy(),
-        )
     coordinates = {
         "metric": METRICS,
         "epsilon": EPSILONS,
@@ -38,7 +30,7 @@ def synthetic(values, sem=0.0, floor=None):
         "sublayer": ("position", SUBLAYERS),
         "delta_j": range(2 * T0),
     }
-    return xr.Dataset(variables, coordinates, {"t0": T0})
+    return xr.Dataset(variables, coordinates, {"t0": T0, "distance": T0 - 1})
 
 
 def power_laws():
@@ -47,38 +39,6 @@ def power_laws():
     profile = rng.uniform(0.5, 2, size=(len(METRICS), 1, len(SUBLAYERS), 2 * T0))
     power = np.array([1, 2, 0, 0, 0])[:, None, None, None]
     return synthetic(np.array(EPSILONS)[None, :, None, None] ** power * profile)
-
-
-# response functions ------------------------------------------------------------------------------
-
-
-@given(
-    seed=st.integers(0, 1000),
-    t=st.integers(1, 12),
-    batch=st.lists(st.integers(1, 3), max_size=3),
-)
-def test_response_function_is_the_mean_along_diagonals(seed, t, batch):
-    generator = torch.Generator().manual_seed(seed)
-    matrix = torch.randn(*batch, t, t, generator=generator, dtype=torch.float64)
-    found = response.response_function(matrix)
-    assert found.shape == (*batch, t)
-    torch.testing.assert_close(found, plain.response_function(matrix))
-
-
-@pytest.mark.parametrize("garbage", [1e30, float("inf"), float("nan")])
-def test_entries_left_of_the_source_are_ignored(garbage):
-    matrix = torch.arange(25.0).reshape(1, 5, 5)
-    spoiled = torch.where(torch.ones(5, 5).triu().bool(), matrix, torch.tensor(garbage))
-    expected = plain.response_function(matrix)
-    torch.testing.assert_close(response.response_function(spoiled), expected)
-
-
-def test_response_function_does_not_change_its_argument_and_takes_views():
-    matrix = torch.randn(4, 6, 6, generator=torch.Generator().manual_seed(0))
-    view = matrix.transpose(-1, -2)
-    before = matrix.clone()
-    torch.testing.assert_close(response.response_function(view), plain.response_function(view))
-    assert torch.equal(matrix, before)
 
 
 # scaling -----------------------------------------------------------------------------------------
@@ -208,6 +168,25 @@ def test_window_of_another_width():
     assert response.window(T0, 2).tolist() == [6, 7, 8, 9, 10]
 
 
+def test_window_in_a_sequence_of_any_length():
+    assert response.window(20, t=23).tolist() == list(range(15, 23))
+    assert response.window(20, t=64).tolist() == list(range(15, 26))
+
+
+def test_onset_is_where_the_peak_is_expected():
+    """A gap between the blocks moves the peak, and `distance` says so."""
+    shifted = synthetic(peaks([T0 + 2, T0 + 1, T0 + 1, T0 + 1, T0 + 1]), 1e-6)
+    assert response.induction_onset(shifted, epsilon=0.05).position is None
+    found = response.induction_onset(shifted.assign_attrs(distance=T0 + 1), epsilon=0.05)
+    assert found.position == 1
+
+
+def test_no_onset_where_no_peak_is_expected():
+    dataset = synthetic(1.0).assign_attrs(distance="none")
+    with pytest.raises(ValueError, match=r"\Adistance: [^\n]*\Z"):
+        response.induction_onset(dataset, epsilon=0.05)
+
+
 def test_onset_is_the_first_position_from_which_the_peak_stays():
     found = onset(peaks([T0, T0 - 1, T0, T0 - 1, T0 - 1]))
     assert (found.position, found.resolved) == (3, 3)
@@ -257,39 +236,115 @@ def test_onset_of_a_strength_that_was_not_measured():
         response.induction_onset(synthetic(1.0), epsilon=0.2)
 
 
-# noise -------------------------------------------------------------------------------------------
+# the same token ----------------------------------------------------------------------------------
 
 
-def test_noise_of_each_metric():
-    """Floors 1e-6 (delta) and 1e-12 (phi) under responses 0.01 and 4e-4."""
-    per_metric = np.array([0.01, 4e-4, 0.5, 0.5, 0.5])[:, None, None, None]
-    floor = np.array([1e-6, 1e-12, 0.7, 0.7, 0.7])[:, None, None]
-    dataset = synthetic(per_metric, floor=floor)
-    found = response.noise(dataset)
-    assert found.dims == DIMS
-    assert found.shape == dataset.response.shape
-    assert found.metric.values.tolist() == METRICS
-    expected = [1e-6, 1e-12 + 2 * np.sqrt(1e-12 * 4e-4), 1e-4, 1e-4, 1e-4]
-    for metric, value in zip(METRICS, expected, strict=True):
-        np.testing.assert_allclose(found.sel(metric=metric), value)
+def test_same_token_position_is_the_clearest_that_can_pass_a_response_on():
+    values = peaks([T0] * 5, heights=[2, 9, 8, 3, 5])
+    found = response.same_token_position(synthetic(values), epsilon=0.05)
+    # l = 1 and 2 exceed by more, but nothing but the leak of a norm can be there.
+    assert found == 4
 
 
-def test_noise_keeps_large_floors_and_raises_small_ones_to_the_median():
-    floor = np.full(2 * T0, 1e-6)
-    floor[3], floor[5] = 1e-9, 1e-4
-    found = response.noise(synthetic(0.01, floor=floor)).sel(metric="delta", epsilon=0.05)
-    assert found.isel(position=1, delta_j=3) == pytest.approx(1e-6)
-    assert found.isel(position=1, delta_j=5) == pytest.approx(1e-4)
+def test_same_token_position_wants_its_peak_at_the_same_token():
+    values = peaks([T0, T0, T0, T0, T0], heights=[2, 2, 2, 3, 5])
+    values[4, T0 + 2] = 6
+    assert response.same_token_position(synthetic(values), epsilon=0.05) == 3
+    values[3, T0 - 3] = 6
+    assert response.same_token_position(synthetic(values), epsilon=0.05) is None
 
 
-def test_noise_of_a_cosine_is_at_most_two_and_none_where_nothing_responds():
-    dataset = synthetic(1e-9, floor=1e-6)
-    dataset.response.loc[{"delta_j": 4}] = 0
-    found = response.noise(dataset).sel(metric="theta_source")
-    assert float(found.max()) == 2
-    assert (found.sel(delta_j=4) == 0).all()
+# means over pairs --------------------------------------------------------------------------------
 
 
-def test_noise_needs_a_floor():
-    with pytest.raises(ValueError, match=r"\Afloor[^\n]*\Z"):
-        response.noise(synthetic(1.0))
+def drawn_sums(generator, sequences, mean=1.0, between=0.5, within=1.0, heavy=False):
+    """Sums over 1 to 6 pairs of each sequence, with a level of its own, and numbers of pairs."""
+    n = generator.integers(1, 7, size=sequences)
+    level = between * generator.normal(size=sequences)
+    pairs = mean + level[:, None] + within * generator.normal(size=(sequences, 6))
+    if heavy:
+        pairs = np.exp(pairs)
+    taken = np.arange(6) < n[:, None]
+    logs = np.log(pairs) if heavy else pairs
+    found = ((pairs * taken).sum(1), n, (logs * taken).sum(1))
+    return [xr.DataArray(values, dims="sequence") for values in found]
+
+
+def test_mean_over_pairs_is_that_of_all_pairs():
+    sums = xr.DataArray([[6.0, 1.0, 0.0], [0.0, 0.0, 0.0]], dims=("place", "sequence"))
+    n = xr.DataArray([[3, 1, 0], [0, 0, 0]], dims=("place", "sequence"))
+    found = response.mean_over_pairs(sums, n)
+    assert float(found[0]) == 7 / 4
+    assert np.isnan(found[1])
+
+
+def test_error_with_equal_numbers_is_that_of_the_mean():
+    means = np.random.default_rng(0).normal(size=9)
+    n = xr.DataArray(np.full(9, 5), dims="sequence")
+    found = response.error_over_pairs(xr.DataArray(5 * means, dims="sequence"), n)
+    assert float(found) == pytest.approx(means.std(ddof=1) / 3, rel=1e-12)
+
+
+def test_error_with_unequal_numbers_is_what_repetitions_scatter():
+    generator = np.random.default_rng(1)
+    values, errors = [], []
+    for _ in range(2000):
+        sums, n, _ = drawn_sums(generator, sequences=32)
+        values.append(float(response.mean_over_pairs(sums, n)))
+        errors.append(float(response.error_over_pairs(sums, n)))
+    assert np.mean(values) == pytest.approx(1, abs=0.01)
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.05)
+
+
+def test_no_error_without_two_sequences():
+    n = xr.DataArray([0, 4, 0], dims="sequence")
+    sums = xr.DataArray([0.0, 3.0, 0.0], dims="sequence")
+    assert np.isnan(response.error_over_pairs(sums, n))
+    assert np.isnan(response.geometric_over_pairs(sums, n)[1])
+    assert float(response.mean_over_pairs(sums, n)) == 0.75
+
+
+def test_bootstrap_with_unequal_numbers_has_the_same_error():
+    generator = np.random.default_rng(2)
+    sums, n, logs = drawn_sums(generator, sequences=60, heavy=True)
+    dataset = xr.Dataset(
+        {
+            "last_sum": sums.expand_dims(delta_j=[0]),
+            "last_log_sum": logs.expand_dims(delta_j=[0]),
+            "last_log_n": n.expand_dims(delta_j=[0]),
+            "n_pairs": n.expand_dims(delta_j=[0]),
+        }
+    )
+    means = response.resample(dataset, 3000, np.random.default_rng(0))
+    found = response.estimate(means.last_mean.isel(delta_j=0))
+    assert found.value == pytest.approx(float(response.mean_over_pairs(sums, n)), rel=1e-12)
+    assert found.error == pytest.approx(float(response.error_over_pairs(sums, n)), rel=0.1)
+    mean, error = response.geometric_over_pairs(logs, n)
+    found = response.estimate(means.last_geometric.isel(delta_j=0))
+    assert found.value == pytest.approx(float(mean), rel=1e-12)
+    assert found.error == pytest.approx(float(error), rel=0.1)
+
+
+def test_geometric_mean_averages_logarithms_in_each_sequence_first():
+    two, eight = np.log((2.0, 8.0))
+    logs = xr.DataArray([[3 * two, eight, 0.0], [0.0, 0.0, 0.0]], dims=("x", "sequence"))
+    n = xr.DataArray([[3, 1, 0], [0, 0, 0]], dims=("x", "sequence"))
+    mean, error = response.geometric_over_pairs(logs, n)
+    assert float(mean[0]) == pytest.approx(4.0)
+    # Two sequences at log 2 and log 8: their mean is log 4 +- log 2.
+    assert float(error[0]) == pytest.approx(4 * np.log(2.0))
+    assert np.isnan(mean[1])
+    assert np.isnan(error[1])
+
+
+def test_errors_over_sequences_from_sums_with_a_peak():
+    dataset = results()
+    n = response.pairs_at(dataset, "peak")
+    assert n.dims == ("sequence",)
+    at = {"metric": "delta", "epsilon": 0.05, "position": 20}
+    found = response.mean_over_pairs(dataset.peak_sum.sel(at), n)
+    expected = dataset.response.sel(at, drop=True).sel(delta_j=dataset.attrs["distance"])
+    assert float(found) == pytest.approx(float(expected), rel=1e-12)
+    window = response.pairs_at(dataset, "window")
+    assert window.dims == ("sequence", "window")
+    np.testing.assert_array_equal(window[0], 20 - dataset.window)

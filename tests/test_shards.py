@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,12 @@ from universal_response import (
     load_model,
     load_results,
     measure,
-    measurement,
     results_for,
     save_results,
 )
-from universal_response.measurement import measure_into
+from universal_response.measurement import measure_into, shards
 
+MEASURE = sys.modules[measure.__module__]  # its name is that of the function
 SETTINGS = Settings(
     t0=2, batch=5, epsilons=(0.01, 0.05), epsilon0=0.05, seed=7, sequences_per_chunk=1
 )
@@ -281,7 +282,10 @@ def assert_foreign(model, passes, folder, expected, settings=SETTINGS):
     assert resume(model, passes, folder, settings)[1] == 0
 
 
-@pytest.mark.parametrize("change", [{"seed": 8}, {"epsilons": (0.02, 0.05)}, {"epsilon0": 0.01}])
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 8}, {"epsilons": (0.02, 0.05)}, {"epsilon0": 0.01}, {"sources": 2}, {"distance": 2}],
+)
 def test_shards_of_other_settings_are_not_used(model, passes, folder, change):
     other = dataclasses.replace(SETTINGS, **change)
     assert_foreign(model, passes, folder, measure(model, other), other)
@@ -293,20 +297,52 @@ def test_shards_of_other_weights_are_not_used(model, weights, passes, folder, fi
     assert_foreign(model, passes, folder, finished[1])
 
 
-def test_shards_of_another_library_are_not_used(
-    model, passes, folder, finished, tmp_path, monkeypatch
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A copy of the library's text, which decides what a shard is."""
+    copy = Path(shutil.copytree(shards.LIBRARY, tmp_path / "library"))
+    monkeypatch.setattr(shards, "LIBRARY", copy)
+    return copy
+
+
+def test_the_same_text_in_another_place_is_the_same_library(model, passes, folder, library):
+    assert resume(model, passes, folder)[1] == 0
+
+
+@pytest.mark.parametrize(
+    "module", ["figures", "response", "cli", "measurement/assemble", "measurement/results"]
+)
+def test_shards_outlast_a_change_of_what_does_not_decide_their_bits(
+    model, passes, folder, library, module
 ):
-    library = Path(measurement.__file__).parent
-    with monkeypatch.context() as patch:
-        copy = Path(shutil.copytree(library, tmp_path / "library"))
-        patch.setattr(measurement, "__file__", str(copy / "measurement.py"))
-        # The same text in another place is the same library.
-        assert resume(model, passes, folder)[1] == 0
-        with (copy / "metrics.py").open("a") as file:
-            file.write("# one more line\n")
-        # The copy lies in no repository.
-        expected = finished[1].assign_attrs(git_commit=measurement.git_commit())
-        assert_foreign(model, passes, folder, expected)
+    with (library / f"{module}.py").open("a") as file:
+        file.write("# one more line\n")
+    assert resume(model, passes, folder)[1] == 0
+
+
+def rules():
+    """The files that decide the bits of a shard."""
+    found = [*shards.LIBRARY.glob("propagation*"), *shards.LIBRARY.glob("propagation/*.py")]
+    names = {path.relative_to(shards.LIBRARY).as_posix() for path in found if path.is_file()}
+    return sorted(names | {"metrics.py", "pairs.py", "measurement/shards.py"})
+
+
+@pytest.mark.parametrize("name", rules())
+def test_shards_of_other_rules_are_not_used(model, passes, folder, finished, library, name):
+    with (library / name).open("a") as file:
+        file.write("# one more line\n")
+    assert_foreign(model, passes, folder, finished[1])
+
+
+def test_every_file_that_decides_the_bits_of_a_shard_is_there():
+    """A module that was renamed would no longer be seen."""
+    missing = [
+        name
+        for name in shards.CODE
+        if not ((shards.LIBRARY / name).is_dir() or (shards.LIBRARY / f"{name}.py").is_file())
+    ]
+    assert missing == []
+    assert len(shards.code(shards.LIBRARY)) >= len(shards.CODE)
 
 
 def test_shards_of_other_threads_are_not_used(model, passes, folder, monkeypatch):
@@ -323,7 +359,7 @@ def test_unknown_weights_cannot_be_resumed(tmp_path):
 
 def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, finished, monkeypatch):
     """As with Ctrl-C: finished shards stay beside the file to come, and go when it is there."""
-    name, one_shard = str(weights / "tiny"), measurement._measure_shard
+    name, one_shard = str(weights / "tiny"), MEASURE.measure_shard
     measured = []
 
     def interrupted(*arguments):
@@ -333,7 +369,7 @@ def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, finished
         return one_shard(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(measurement, "_measure_shard", interrupted)
+        patch.setattr(MEASURE, "measure_shard", interrupted)
         with pytest.raises(KeyboardInterrupt):
             results_for(name, SETTINGS, tmp_path)
     (left,) = tmp_path.iterdir()
@@ -344,7 +380,7 @@ def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, finished
         measured.append(arguments)
         return one_shard(*arguments)
 
-    monkeypatch.setattr(measurement, "_measure_shard", counted)
+    monkeypatch.setattr(MEASURE, "measure_shard", counted)
     found = results_for(name, SETTINGS, tmp_path)
     assert len(measured) == SHARDS
     (saved,) = tmp_path.iterdir()

@@ -20,7 +20,7 @@
       });
     }
     const d = data[model];
-    for (const name of ["response", "error", "noise", "matrix"]) {
+    for (const name of ["response", "error", "matrix"]) {
       if (typeof d[name] === "string") d[name] = await unpack(d[name]);
     }
     return d;
@@ -57,9 +57,8 @@
     value.toPrecision(4) + (error > 0 ? ` ± ${error.toPrecision(2)}` : "");
 
   function hover({ row, unit, e }, l, dj, divisor = 1) {
-    const [value, error, noise] = ["response", "error", "noise"].map((name) => row(name, l)[dj]);
-    const below = Math.abs(value) <= noise ? "<br>below the noise floor" : "";
-    return withError(value / divisor, error / divisor) + below;
+    const [value, error] = ["response", "error"].map((name) => row(name, l)[dj]);
+    return withError(value / divisor, error / divisor);
   }
 
   // Panels
@@ -82,13 +81,12 @@
     const { d, e, l, dj, cosine, metric } = s;
     const values = (name, k) => dj.map((j) => s.row(name, l, k)[j] / s.unit(k));
     const curves = d.epsilon.map((_, k) => values("response", k));
-    const y = curves[e], noise = values("noise", e), error = values("error", e).map((x) => x || 0);
+    const y = curves[e], error = values("error", e).map((x) => x || 0);
     const upper = y.map((c, k) => c + error[k]);
     const lower = y.map((c, k) => (cosine ? c - error[k] : Math.max(c - error[k], c / 1000)));
     const all = [...curves.flat(), ...upper].filter((c) => cosine || c > 0);
     const [low, high] = [Math.min(...all), Math.max(...all)].map((c) => (cosine ? c : Math.log10(c)));
     const range = [low - 0.05 * (high - low), high + 0.05 * (high - low)];
-    const bottom = noise.map((n) => (cosine ? -n : 10 ** (range[0] - 1)));
     const { theme } = document.documentElement.dataset;
     const colour = colours.response[theme] ?? colours.response.light;
     // On black the dark end of the colours would vanish.
@@ -98,15 +96,11 @@
     const area = (name, from, to, fillcolor) => [from, to].map((edge, k) =>
       ({ ...plain, name, y: edge, line: { width: 0 }, ...(k && { fill: "tonexty", fillcolor }) }));
     show("curve", s, [
-      ...area("noise floor", bottom, noise, `${colours.floor}a0`),
       ...curves.map((curve, k) =>
         ({ ...plain, name: `ε = ${d.epsilon[k]}`, y: curve, opacity: theme === "dark" ? 0.9 : 0.6, line: { width: 1, color: thin[k] } })),
       ...area("standard error", lower, upper, `${colour}60`),
       { ...plain, name: "response", y, line: { width: 2, color: colour }, hoverinfo: "text",
         text: dj.map((j) => hover(s, l, j, s.unit(e))), hovertemplate: "%{text}<extra></extra>" },
-      { ...plain, name: "below the noise floor", mode: "markers",
-        y: dj.map((j, k) => (Math.abs(y[k]) <= noise[k] ? y[k] : null)),
-        marker: { symbol: "x-thin", size: 7, line: { width: 1.5, color: colours.grey } } },
     ], ends(s), {
       range, ...(cosine || { type: "log", dtick: range[1] - range[0] > 2 ? 1 : "D2", exponentformat: "power" }),
       title: { text: `C̄<sub>${metric.symbol}</sub>` + (s.divided ? ` / (ε/ε<sub>0</sub>)${metric.power > 1 ? "²" : ""}` : "") },
@@ -119,13 +113,13 @@
   function drawMap(s) {
     const { d, dj, cosine } = s, ratio = s.view === "near" && !cosine;
     const z = d.position.map((_, l) => {
-      const values = s.row("response", l), noise = s.row("noise", l);
+      const values = s.row("response", l);
       const largest = ratio ? Math.max(...dj.map((j) => values[j])) : 1;
-      return dj.map((j) => (Math.abs(values[j]) <= noise[j] ? null : values[j] / largest));
+      return dj.map((j) => (values[j] === 0 ? null : values[j] / largest));
     });
     const text = z.map((_, l) => dj.map((j) => `ℓ = ${l}, Δj = ${j}<br>${hover(s, l, j)}`));
     show("map", s, [heat(s, z, text, dj, ratio, "C̄")], ends(s), { range: [-0.5, z.length - 0.5] },
-      { annotations: d.marks.names, shapes: frame(s), plot_bgcolor: colours.floor });
+      { annotations: d.marks.names, shapes: frame(s), plot_bgcolor: colours.empty });
   }
 
   function drawMatrix(s) {
@@ -156,16 +150,14 @@
   // The same in words
 
   function tell(s) {
-    const { d, m, e, l, t } = s;
+    const { d, m, e, l } = s;
     const what = `${models[controls.model.value]}, ${d.metric[m]}`, strength = `ε = ${d.epsilon[e]}`;
-    const values = s.row("response"), noise = s.row("noise");
+    const values = s.row("response");
     const peak = d.distances.near.reduce((best, j) => (values[j] > values[best] ? j : best));
     const place = { [d.t0]: " = T₀", [d.t0 - 1]: " = T₀\u00a0−\u00a01" }[peak] ?? "";
-    const below = values.filter((value, j) => Math.abs(value) <= noise[j]).length;
-    const largest = `largest near T₀ at Δj = ${peak}${place}, ${hover(s, l, peak).replace("<br>", ", ")}`;
+    const largest = `largest near T₀ at Δj = ${peak}${place}, ${hover(s, l, peak)}`;
     const words = {
-      summary: `${what}, ${strength}, ℓ = ${l} (${d.position[l]}): ${values[peak] ? largest : "no response near T₀"}. `
-        + (d.noise ? `Below the noise floor: ${below} of ${t} distances.` : "No noise floor was measured."),
+      summary: `${what}, ${strength}, ℓ = ${l} (${d.position[l]}): ${values[peak] ? largest : "no response near T₀"}.`,
       "epsilon-now": `${d.epsilon[e]}`, "position-now": `${l}, ${d.position[l]}`,
       "curve-at": `${strength}, ℓ = ${l}`, "map-at": strength,
       "matrix-at": `ℓ = 2L = ${d.position.length - 1}, ε₀ = ${d.epsilon0}`,

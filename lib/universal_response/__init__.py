@@ -7,7 +7,16 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="IProgress not found")
     import tqdm.auto  # noqa: F401 (first import, before transformers does it)
 
-from universal_response import claims, figures, metrics, models, plan, provenance, response
+from universal_response import (
+    claims,
+    figures,
+    metrics,
+    models,
+    plan,
+    provenance,
+    response,
+    subtraction,
+)
 from universal_response.measurement import (
     Settings,
     architecture_of,
@@ -27,7 +36,11 @@ from universal_response.models import (
     reference_architecture,
 )
 from universal_response.propagation import (
+    Direction,
     InnerProducts,
+    Scaling,
+    Swap,
+    carry,
     inner_products,
     linear_inner_products,
 )
@@ -40,9 +53,13 @@ from universal_response.sequences import (
 
 __all__ = [
     "REGISTRY",
+    "Direction",
     "InnerProducts",
+    "Scaling",
     "Settings",
+    "Swap",
     "architecture_of",
+    "carry",
     "claims",
     "figures",
     "inner_products",
@@ -65,6 +82,7 @@ __all__ = [
     "results_for_text",
     "save_results",
     "settings_of",
+    "subtraction",
     "tokens_of_text",
     "verify",
 ]

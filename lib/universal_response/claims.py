@@ -62,7 +62,7 @@ def evaluate_claims(
     is testable without a standard error or a strength below `WEAK`.
 
     Args:
-        dataset: results with floor and linear limit.
+        dataset: results with linear limit.
         generator: of the bootstrap.
         n_resamples: draws of the bootstrap.
     """
@@ -182,7 +182,7 @@ def _t0(dataset: xr.Dataset) -> int:
 
 def _scaled(dataset: xr.Dataset, means: xr.Dataset, metric: str, epsilon0: float) -> xr.DataArray:
     """C(epsilon) / C(epsilon0) over its theory at l = 2L (epsilon, delta_j, resample)."""
-    last = means.last_response.sel(metric=metric)
+    last = means.last_mean.sel(metric=metric)
     theory = response.theory(metric, last.epsilon, epsilon0)
     return last / response.at_epsilon(last, epsilon0) / theory
 
@@ -190,7 +190,7 @@ def _scaled(dataset: xr.Dataset, means: xr.Dataset, metric: str, epsilon0: float
 def _prominence(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
         t0 = _t0(dataset)
-        last = response.at_epsilon(means.last_response.sel(metric=metric), _epsilon0(dataset))
+        last = response.at_epsilon(means.last_mean.sel(metric=metric), _epsilon0(dataset))
         near = last.sel(delta_j=response.window(t0))
         return near.sel(delta_j=t0 - 1) / near.drop_sel(delta_j=t0 - 1).max("delta_j")
 
@@ -222,19 +222,12 @@ def _spread(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
     return evaluate
 
 
-def _above_noise(dataset: xr.Dataset, metric: str) -> xr.DataArray:
-    """Positions where even the weakest response at T0 - 1 is ten times its noise."""
-    at = {"metric": metric, "delta_j": _t0(dataset) - 1}
-    clear = abs(dataset.response.sel(at)) > 10 * response.noise(dataset).sel(at)
-    return clear.all("epsilon")
-
-
 def _layers(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
         epsilon0 = _epsilon0(dataset)
-        peak = means.peak_response.sel(metric=metric)
-        peak = peak.sel(position=_above_noise(dataset, metric))
-        last = means.last_response.sel(metric=metric)
+        peak = means.peak_mean.sel(metric=metric)
+        peak = peak.sel(position=response.second_attention_on(peak))
+        last = means.last_mean.sel(metric=metric)
         chi = (last / response.at_epsilon(last, epsilon0)).mean("delta_j")
         distance = _weak(peak / response.at_epsilon(peak, epsilon0) / chi) - 1
         return (distance**2).mean(("position", "epsilon")) ** 0.5
@@ -243,14 +236,14 @@ def _layers(metric: str) -> Callable[[xr.Dataset, xr.Dataset], xr.DataArray]:
 
 
 def _theta_constant(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-    peak = means.peak_response.sel(metric="theta_source")
-    peak = peak.sel(position=_above_noise(dataset, "delta"))
+    peak = means.peak_mean.sel(metric="theta_source")
+    peak = peak.sel(position=response.second_attention_on(peak))
     distance = _weak(peak) - response.at_epsilon(peak, _epsilon0(dataset))
     return (distance**2).mean(("position", "epsilon")) ** 0.5
 
 
 def _steps(dataset: xr.Dataset, means: xr.Dataset, metric: str) -> xr.DataArray:
-    peak = response.at_epsilon(means.peak_response.sel(metric=metric), _epsilon0(dataset))
+    peak = response.at_epsilon(means.peak_mean.sel(metric=metric), _epsilon0(dataset))
     return response.increments(peak, metric)
 
 
@@ -270,7 +263,7 @@ def _middle_rise(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
 
 
 def _window(means: xr.Dataset, metric: str = "delta") -> xr.DataArray:
-    return means.window_response.sel(metric=metric).rename(window="delta_j")
+    return means.window_mean.sel(metric=metric).rename(window="delta_j")
 
 
 def _early_at_t0(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
@@ -304,7 +297,7 @@ def _universal(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
 
 
 def _from_limit(means: xr.Dataset, metric: str) -> xr.DataArray:
-    last, linear = means.last_response.sel(metric=metric), means.last_linear.sel(metric=metric)
+    last, linear = means.last_mean.sel(metric=metric), means.linear_last_mean.sel(metric=metric)
     return response.linear_ratio(last, linear, metric).mean("delta_j") - 1
 
 
@@ -404,8 +397,8 @@ CLAIMS = (
     Claim(
         "One χ serves all layers, for the length.",
         "Fig. 3a",
-        "χ_Δ at each ℓ (Δj = T₀ - 1) over that of ℓ = 2L: distance from 1, rms over ℓ and "
-        "ε < 0.1, where above noise",
+        "χ_Δ at each ℓ (Δj = T₀ - 1) over that of ℓ = 2L: distance from 1, rms over ε < 0.1 and "
+        "ℓ from the second attention sublayer on",
         _layers("delta"),
         _is_small,
     ),
@@ -419,7 +412,7 @@ CLAIMS = (
     Claim(
         "The direction of the response needs no rescaling.",
         "Fig. 3c",
-        "C_ϑ(ε) - C_ϑ(ε₀) at Δj = T₀ - 1: rms over ℓ and ε < 0.1",
+        "C_ϑ(ε) - C_ϑ(ε₀) at Δj = T₀ - 1: rms over ε < 0.1 and the same ℓ",
         _theta_constant,
         _is_small,
     ),

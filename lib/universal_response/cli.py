@@ -1,5 +1,6 @@
 """Command line: plan, measure, verify, figures, student-notebooks, models."""
 
+import functools
 import os
 import sys
 import warnings
@@ -7,17 +8,17 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
+from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response import measurement, models, notebooks, plan, sequences
+from universal_response import measurement, models, notebooks, plan, sequences, subtraction
 from universal_response.claims import FIGURE_EPSILON0
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,10 @@ Model = Annotated[str, typer.Option(help="registered name, local folder, or hub 
 T0 = Annotated[int, typer.Option(help="length of the repeated block; a sequence has 2 T0 tokens")]
 Batch = Annotated[int, typer.Option(help="number of random sequences averaged over")]
 Epsilons = Annotated[
-    str, typer.Option(help="perturbation strengths in (0, 1], by commas or spaces")
+    str,
+    typer.Option(
+        help='perturbation strengths in (0, 1], by commas or spaces; "" for the limit only'
+    ),
 ]
 Epsilon0 = Annotated[float, typer.Option(help="reference strength; one of the epsilons")]
 Seed = Annotated[int, typer.Option(help="of the random tokens")]
@@ -42,6 +46,17 @@ Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16"
 Chunk = Annotated[
     int | None,
     typer.Option(help="sequences measured at a time; chosen from their memory if absent"),
+]
+Distance = Annotated[
+    int | None,
+    typer.Option(help="where a peak is expected; T0 - 1 if absent, and nowhere for other input"),
+]
+Sources = Annotated[
+    int | None, typer.Option(help="tokens perturbed in each sequence, drawn; all if absent")
+]
+Distinct = Annotated[bool, typer.Option("--distinct", help="no token twice in a random block")]
+Products = Annotated[
+    str, typer.Option(help="in which changes are multiplied: float32, tf32, bfloat16 or auto")
 ]
 
 TextFile = Annotated[
@@ -81,13 +96,17 @@ def show_plan(
     seed: Seed = DEFAULT.seed,
     device: Device = DEFAULT.device,
     dtype: Dtype = DEFAULT.dtype,
+    sources: Sources = None,
     sequences_per_chunk: Chunk = None,
 ) -> None:
     """Say what measuring a model will cost: download, memory, time. Downloads no weights.
 
     The options are those of `measure` with random tokens.
     """
-    settings = _settings(t0, batch, epsilons, epsilon0, seed, device, dtype, sequences_per_chunk)
+    settings = _settings(
+        epsilons, t0=t0, batch=batch, epsilon0=epsilon0, seed=seed, device=device, dtype=dtype,
+        sources=sources, sequences_per_chunk=sequences_per_chunk,
+    )  # fmt: skip
     found = plan.plan(model, settings)
     typer.echo(f"{found.title} ({model}); licence: {found.licence}\n{found.access}")
     table = Table("", "", "how it is known", box=None, pad_edge=False)
@@ -110,6 +129,10 @@ def measure(
     seed: Seed = DEFAULT.seed,
     device: Device = DEFAULT.device,
     dtype: Dtype = DEFAULT.dtype,
+    distance: Distance = None,
+    sources: Sources = None,
+    distinct: Distinct = False,
+    products: Products = DEFAULT.products,
     sequences_per_chunk: Chunk = None,
     text: TextFile = None,
     tokens: TokensFile = None,
@@ -127,24 +150,24 @@ def measure(
 
     The input is repeated random tokens, or what --text or --tokens gives.
     """
-    settings = _settings(
-        t0, batch, epsilons, epsilon0, seed, device, dtype, sequences_per_chunk, scheduler is None
-    )
+    if out.is_dir():
+        raise ValueError(f"out={out}: is a folder; give the name of a file in it")
     _check_writable(out.parent)
     _check_input_options(context)
-    given = None
+    given = {}
     if text is not None:
         passages = sequences.read_text(text)
         tokenizer = models.load_tokenizer(model)
-        given = measurement.Settings.for_text(passages, tokenizer, bos, repeat, length)
+        given = _input(measurement.Settings.for_text(passages, tokenizer, bos, repeat, length))
     elif tokens is not None:
         rows = sequences.read_tokens(tokens, repeat, length)
         t0 = rows.shape[1] // 2 if repeat else 0
-        given = measurement.Settings.for_tokens(rows, t0)
-    if given is not None:
-        settings = replace(
-            settings, tokens=given.tokens, t0=given.t0, text_sha256=given.text_sha256
-        )
+        given = _input(measurement.Settings.for_tokens(rows, t0))
+    settings = _settings(
+        epsilons, here=scheduler is None, epsilon0=epsilon0, device=device, dtype=dtype,
+        distance=distance, sources=sources, distinct=distinct, products=products, seed=seed,
+        sequences_per_chunk=sequences_per_chunk, **{"t0": t0, "batch": batch} | given,
+    )  # fmt: skip
     with _executor(scheduler) as executor:
         dataset = measurement.measure_into(out, model, settings, progress=True, executor=executor)
     size = f"{settings.batch} sequences of {dataset.sizes['token']} tokens"
@@ -157,16 +180,15 @@ def verify(
         list[Path] | None, typer.Argument(help="results files; all shipped ones if none is named")
     ] = None,
     quick: Annotated[
-        bool, typer.Option(help="only weakest, reference and strongest epsilon, no linear limit")
+        bool, typer.Option(help="only the reference strength, or the limit where there is none")
     ] = False,
 ) -> None:
     """Measure the witness sequence of results files again and compare.
 
-    Exit code 1 if a number differs by more than 1e-3 relative plus five times the measured noise.
-    A file whose weights cannot be had is reported as skipped.
+    Exit code 1 if a number differs by more than 1e-3 relative (of a cosine, absolute). A file whose
+    weights cannot be had is reported as skipped.
     """
-    found = files or _shipped("results", "*.nc")
-    failed = [path for path in found if not _verify_one(path, quick)]
+    failed = [path for path in files or _shipped("results", "*.nc") if not _verify_one(path, quick)]
     if failed:
         typer.echo(f"verification FAILED: {', '.join(path.name for path in failed)}", err=True)
         raise typer.Exit(1)
@@ -193,7 +215,12 @@ def figures(
 
     A results file in the folder with exactly these settings is used instead of a measurement.
     """
-    settings = _settings(t0, batch, epsilons, epsilon0, seed, device, dtype, sequences_per_chunk)
+    settings = _settings(
+        epsilons, t0=t0, batch=batch, epsilon0=epsilon0, seed=seed, device=device, dtype=dtype,
+        sequences_per_chunk=sequences_per_chunk,
+    )  # fmt: skip
+    if not settings.epsilons:
+        raise ValueError("epsilons=: the figures need strengths; give at least one in (0, 1]")
     out = out.resolve()
     _check_writable(out)
     folder = Path(model).expanduser()
@@ -262,7 +289,8 @@ def student_notebooks(
 def list_models() -> None:
     """List the models known by name: what they cost to get, what is here, what has results."""
     measured = Counter(
-        measurement.load_results(path).attrs["model"] for path in (ROOT / "results").glob("*.nc")
+        measurement.load_results(path, kind=None).attrs["model"]
+        for path in (ROOT / "results").glob("*.nc")
     )
     table = Table("name", "model", "here", "download", "results", "licence", "from", box=None)
     for model in models.REGISTRY.values():
@@ -369,17 +397,12 @@ def _check_input_options(context: typer.Context) -> None:
         raise ValueError(f"{useless[0]}: {why}; leave it out")
 
 
-def _settings(
-    t0: int,
-    batch: int,
-    epsilons: str,
-    epsilon0: float,
-    seed: int,
-    device: str,
-    dtype: str,
-    sequences_per_chunk: int | None,
-    here: bool = True,
-) -> measurement.Settings:
+def _input(settings: measurement.Settings) -> dict[str, Any]:
+    """What of settings says that they are for a text or for tokens."""
+    return {name: getattr(settings, name) for name in ("tokens", "t0", "text_sha256")}
+
+
+def _settings(epsilons: str, here: bool = True, **others: Any) -> measurement.Settings:
     """Settings from options; the device must be on this machine if the model is to run `here`."""
     try:
         strengths = tuple(float(part) for part in epsilons.replace(",", " ").split())
@@ -388,17 +411,8 @@ def _settings(
             f"epsilons={epsilons}: give numbers in (0, 1], by commas or spaces"
         ) from None
     if here:
-        models.resolve_device(device)
-    return measurement.Settings(
-        t0=t0,
-        batch=batch,
-        epsilons=strengths,
-        epsilon0=epsilon0,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        sequences_per_chunk=sequences_per_chunk,
-    )
+        models.resolve_device(others["device"])
+    return measurement.Settings(epsilons=strengths, **others)
 
 
 def _extra_parameters(given: list[str]) -> dict[str, object]:
@@ -418,9 +432,20 @@ def _number_or_text(text: str) -> object:
     return text
 
 
+@functools.lru_cache(maxsize=2)
+def _loaded(model: str, dtype: str) -> TransformerBridge:
+    """A model, for the next file as well."""
+    return models.load_model(model, dtype=dtype, tokenizer=False, progress=True)
+
+
 def _verify_one(path: Path, quick: bool) -> bool:
     try:
-        outcome = measurement.verify(measurement.load_results(path), progress=True, quick=quick)
+        dataset = measurement.load_results(path, kind=None)
+        if measurement.kind_of(dataset) == "subtraction":
+            outcome = subtraction.verify_subtraction(dataset, quick)
+        else:
+            model = _loaded(dataset.attrs["model"], dataset.attrs["dtype"])
+            outcome = measurement.verify(dataset, model, progress=True, quick=quick)
     except models.WeightsUnavailable as error:
         typer.echo(f"{path.name}: verification skipped, {error}")
         return True

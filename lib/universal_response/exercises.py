@@ -23,7 +23,6 @@ from universal_response.response import (
     at_epsilon,
     induction_onset,
     last,
-    noise,
     relative_deviation,
     window,
 )
@@ -386,7 +385,7 @@ def _relative_depth(answer: Any, data: xr.Dataset) -> bool:
 
 def _paired_error(answer: Any, data: xr.Dataset) -> bool:
     t0, epsilon0 = _t0(data), float(data.attrs["epsilon0"])
-    measured = at_epsilon(data.last_response.sel(metric="delta"), epsilon0).astype(float)
+    measured = at_epsilon(data.last_sum.sel(metric="delta"), epsilon0) / data.n_pairs
     peak, same = (measured.sel(delta_j=distance).values for distance in (t0 - 1, t0))
     apart = np.sqrt(peak.var(ddof=1) + same.var(ddof=1))
     return _near(answer, float(apart / (peak - same).std(ddof=1)), rtol=0.02)
@@ -395,9 +394,15 @@ def _paired_error(answer: Any, data: xr.Dataset) -> bool:
 # Session 3
 
 
-def _last_bit(answer: Any, data: xr.Dataset) -> bool:
-    one, epsilon = np.float32(1), np.float32(_number(answer))
-    return bool(epsilon > 0 and one - epsilon < one and one - epsilon / np.float32(2) == one)
+def _carry_change(answer: Any, data: xr.Dataset) -> bool:
+    v = np.random.default_rng(0).normal(size=50).astype(np.float32)
+    for size in (1.0, 1e-2, 1e-6, 1e-10, 1e-20):
+        d = (size * np.random.default_rng(1).normal(size=50)).astype(np.float32)
+        # Products and sums of these in double precision, where nothing nearly equal is subtracted.
+        expected = 2 * v.astype(float) * d + d.astype(float) ** 2
+        if not _matches(_call(answer, v, d), expected, rtol=1e-4):
+            return False
+    return True
 
 
 def _stable_angle(answer: Any, data: xr.Dataset) -> bool:
@@ -447,8 +452,8 @@ def _plateau(answer: Any, data: xr.Dataset) -> bool:
 
 
 def _own_measurement(answer: Any, data: xr.Dataset) -> bool:
-    if not isinstance(answer, xr.Dataset) or not {"response", "floor", "tokens"} <= set(answer):
-        raise _WrongKind("the Dataset that measure returned, with its noise floor")
+    if not isinstance(answer, xr.Dataset) or not {"response", "tokens"} <= set(answer):
+        raise _WrongKind("the Dataset that measure returned")
     weak = answer.epsilon.values <= 0.0501
     strengths = answer.epsilon.values[weak]
     if len(strengths) < 3 or strengths.max() / strengths.min() < 9.99:
@@ -457,9 +462,7 @@ def _own_measurement(answer: Any, data: xr.Dataset) -> bool:
         return False
     at = {"metric": "delta", "position": last(answer)}
     response = answer.response.sel(at).isel(epsilon=weak).mean("delta_j")
-    doubt = noise(answer).sel(at).isel(epsilon=weak).mean("delta_j")
-    clear = bool((doubt < 0.1 * response).all())
-    return clear and abs(_slope(strengths, response) - POWER["delta"]) < 0.1
+    return abs(_slope(strengths, response) - POWER["delta"]) < 0.1
 
 
 def _own_metric(answer: Any, data: xr.Dataset) -> bool:
@@ -490,12 +493,16 @@ def _known_products(strengths: np.ndarray) -> InnerProducts:
     epsilon = torch.as_tensor(strengths)[:, None, None, None, None]
     response = (epsilon * a + epsilon**2 * b) * torch.ones(t, t).triu()[..., None]
     source = response[:, :, :, own, own][..., None, :]
+    along = (response * x).sum(-1, keepdim=True) / (x * x).sum(-1, keepdim=True)
     return InnerProducts(
-        (x * x).sum(-1)[:, 0, :, 0],
-        (response * response).sum(-1),
-        (response * x).sum(-1),
-        (response * source).sum(-1),
-        (response * source[:1]).sum(-1),
+        state_state=(x * x).sum(-1)[:, 0, :, 0],
+        response_response=(response * response).sum(-1),
+        response_state=(response * x).sum(-1),
+        response_source=(response * source).sum(-1),
+        response_perturbation=(response * source[:1]).sum(-1),
+        perpendicular=((response - along * x) ** 2).sum(-1),
+        sources=own.repeat(2, 1),
+        fallback_modules=(),
     )
 
 
@@ -568,9 +575,9 @@ EXERCISES: dict[str, Exercise] = {
             "by sequence and take the error of that. First over second.",
         ),
         Exercise(
-            "last-bit", "The smallest push", 3, "easy", 5, _last_bit,
-            "Number types have their finest grid just below a power of two, not just above it. "
-            "Halve until nothing happens, in float32.",
+            "carry-change", "Carry the change", 3, "easy", 5, _carry_change,
+            "Multiply out the square of v + d. What is left when the square of v is taken away on "
+            "paper, and not by the program?",
         ),
         Exercise(
             "stable-angle", "An angle that survives", 3, "medium", 15, _stable_angle,
@@ -591,7 +598,7 @@ EXERCISES: dict[str, Exercise] = {
         Exercise(
             "own-measurement", "Measure it yourself", 3, "medium", 10, _own_measurement,
             "It needs tokens that the shipped results do not have, and at least three strengths "
-            "no larger than 0.05 that span a factor of ten and clear the noise floor.",
+            "no larger than 0.05 that span a factor of ten.",
         ),
         Exercise(
             "own-metric", "A metric of your own", 3, "hard", 20, _own_metric,
@@ -634,8 +641,8 @@ SESSIONS: dict[int, Session] = {
         Session(
             3, "Limits and measuring",
             (
-                (5, "Rounding, and why zero is no floor"),
-                "last-bit", "stable-angle",
+                (5, "What subtraction loses"),
+                "carry-change", "stable-angle",
                 (5, "The exact limit and higher orders"),
                 "parallel-response", "plateau",
                 (5, "From tokens to inner products"),

@@ -22,7 +22,7 @@ INDEX = "explorer-index.js"
 
 ORDER = ("metric", "epsilon", "position", "delta_j")
 
-# Bits kept of standard errors, of which two digits are shown, and of rounding errors: 3 % and 6 %.
+# Bits kept of standard errors, of which two digits are shown: 3 %.
 ERROR_BITS = 4
 UNIT = 1 << (23 - ERROR_BITS)  # of the last bit kept, in the integer behind a float32
 
@@ -77,8 +77,7 @@ def index(datasets: Mapping[str, xr.Dataset]) -> dict[str, Any]:
         "colours": {
             "response": {"light": figures.CATEGORIES[0], "dark": figures.CATEGORIES[5]},
             "accent": figures.ACCENT,
-            "grey": mpl.colors.to_hex(figures.GREY),
-            "floor": mpl.colors.to_hex(figures.UNDER_FLOOR["color"]),
+            "empty": mpl.colors.to_hex(figures.EMPTY),
         },
         "layouts": {
             "curve": _layout("distance Δj", "", bottom=52, hovermode="x"),
@@ -96,10 +95,9 @@ def model_data(dataset: xr.Dataset) -> dict[str, Any]:
 
     Returns:
         Names and numbers along the axes, marks at T0 - 1 and T0 for Plotly, and as packed numbers
-        (`pack`) `response`, `error`, `noise` (metric, epsilon, position, delta_j) and `matrix`
-        (metric, source, target). Responses and matrix are those of the dataset bit for bit. Errors
-        and noise are rounded to `ERROR_BITS`, the noise so that the same responses lie below it; it
-        is None where the dataset has no floor.
+        (`pack`) `response`, `error` (metric, epsilon, position, delta_j) and `matrix` (metric,
+        source, target). Responses and matrix are those of the dataset bit for bit, errors are
+        rounded to `ERROR_BITS`.
     """
     t0, t = int(dataset.attrs["t0"]), dataset.sizes["delta_j"]
     return {
@@ -115,7 +113,6 @@ def model_data(dataset: xr.Dataset) -> dict[str, Any]:
         "marks": _marks(t0, t),
         "response": pack(dataset.response.transpose(*ORDER).values),
         "error": pack(_rounded(dataset.response_sem.transpose(*ORDER).values)),
-        "noise": pack(_rounded_noise(dataset)) if "floor" in dataset else None,
         "matrix": pack(dataset.matrix.transpose("metric", "source", "target").values),
     }
 
@@ -192,22 +189,10 @@ def _marks(t0: int, t: int) -> dict[str, list[dict[str, Any]]]:
     }  # fmt: skip
 
 
-def _rounded_noise(dataset: xr.Dataset) -> np.ndarray:
-    """`response.noise`, rounded away from the response, so that the same lies below it."""
-    noise = response.noise(dataset).transpose(*ORDER)
-    below = abs(dataset.response.transpose(*ORDER)) <= noise
-    return _rounded(noise.values, np.where(below, UNIT - 1, 0))
-
-
-def _rounded(values: np.ndarray, add: np.ndarray | int = UNIT // 2) -> np.ndarray:
-    """float32 numbers of `ERROR_BITS` bits after the leading one; nan stays.
-
-    Args:
-        values: positive numbers.
-        add: 0 rounds down, `UNIT` - 1 up, half of it to the nearest.
-    """
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """float32 numbers of `ERROR_BITS` bits after the leading one; nan stays."""
     words = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    rounded = (words + np.asarray(add, dtype=np.uint32)) & np.uint32(2**32 - UNIT)
+    rounded = (words + np.uint32(UNIT // 2)) & np.uint32(2**32 - UNIT)
     return np.where(np.isfinite(values), rounded.view(np.float32), np.float32(np.nan))
 
 

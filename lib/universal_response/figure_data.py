@@ -17,8 +17,8 @@ def drawn_values(figure: Figure) -> pd.DataFrame:
     Returns:
         A table with the columns `panel` (its letter, with a number where it is an inset), `labels`
         (of the axes, y against x), `kind` (`line`, also for single points; `bar`; `image`; `band`,
-        the outline of an error band or of the region under the noise floor), `series` (label of the
-        curve, empty where it has none), `x`, `y`, and `value` (of an image; else nan).
+        the outline of an error band), `series` (label of the curve, empty where it has none), `x`,
+        `y`, and `value` (of an image; else nan).
     """
     panels: dict[Any, str] = {}
     for axes in figure.axes:

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -22,6 +23,7 @@ from matplotlib.ticker import NullFormatter
 
 from universal_response import measurement, models, response
 from universal_response.figure_data import drawn_values
+from universal_response.subtraction import typical_error
 
 # Okabe and Ito's colour-blind-safe palette; green and blue as the caption of Fig. 3 has them.
 ATTENTION, MLP, BLOCK = "#009E73", "#0072B2", "#999999"
@@ -29,7 +31,10 @@ ACCENT, GREY = "#D55E00", "0.45"
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SUBLAYERS = {"attention": (ATTENTION, "MHA"), "mlp": (MLP, "MLP"), "block": (BLOCK, "block")}
 
-UNDER_FLOOR: dict[str, Any] = {"color": "0.82", "linewidth": 0, "zorder": 0.5}
+EMPTY = "0.82"  # cells of a map where nothing responds
+
+# The caption of Fig. 5 speaks of two orders of magnitude, that of Fig. 2 of strengths below 0.1.
+TWO_DECADES = (1e-3, 0.1)
 
 THETA = "theta_source"
 SYMBOL = {
@@ -302,7 +307,7 @@ def orders_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     """|C / (epsilon^power linear) - 1| at l = 2L: every dj, their root mean square, and its terms.
 
     The terms are b epsilon and c epsilon^2 of `response.higher_orders`, each as its root mean
-    square over dj. Grey: what rounding alone would show.
+    square over dj.
 
     Args:
         axes: to draw on.
@@ -331,8 +336,6 @@ def orders_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(1e-4, 3)
-    if "floor" in dataset:
-        _under_floor(axes, "epsilon", _relative_noise(dataset, at))
     axes.set_xlabel(r"$\varepsilon$")
     axes.set_ylabel(rf"$|{_bar(metric)} / (\varepsilon\,\mathrm{{linear}}) - 1|$")
 
@@ -371,30 +374,79 @@ def explained_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: floa
     axes.set_ylabel(r"$\delta$")
 
 
-def noise_floor(datasets: Mapping[str, xr.Dataset]) -> Figure:
-    """Response and noise floor at l = 2L, averaged over dj, for several number types.
-
-    A response that is exactly zero has no point on the logarithmic axis.
+def subtraction(errors: Mapping[str, xr.Dataset]) -> Figure:
+    """What subtraction costs: its error against strength and number type, one column a model.
 
     Args:
-        datasets: results of one model by number type.
+        errors: of `subtraction.measure_subtraction`, by the title of their model.
     """
     with style():
-        figure, axes = plt.subplots(figsize=(5.2, 3.8), layout="constrained")
-        for (name, dataset), colour in zip(datasets.items(), CATEGORIES, strict=False):
-            at = {"metric": "delta", "position": response.last(dataset)}
-            curve = dataset.response.sel(at).mean("delta_j")
-            level = float(response.measured_floor(dataset).sel(at).mean("delta_j"))
-            shown = curve.where(curve > 0)
-            axes.plot(dataset.epsilon, shown, "o-", markersize=3.5, color=colour, label=name)
-            axes.axhline(level, color=colour, linewidth=0.9, linestyle="--")
-        axes.plot([], [], color=GREY, linestyle="--", linewidth=0.9, label="noise floor")
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xlabel(r"$\varepsilon$")
-        axes.set_ylabel(rf"${_bar('delta')}$, mean over $\Delta j$")
-        axes.legend()
+        figure, axes = plt.subplots(
+            2, len(errors), figsize=(1.2 + 3.7 * len(errors), 5.6), layout="constrained",
+            squeeze=False, sharex=True, sharey="row", height_ratios=(1, 1.5),
+        )  # fmt: skip
+        for (name, dataset), (top, bottom) in zip(errors.items(), axes.T, strict=True):
+            drawn = error_map_panel(top, dataset)
+            error_panel(bottom, dataset)
+            top.set_title(name)
+        axes[1, 0].set_ylabel(r"error relative to the carried $C_{\Delta}$")
+        axes[1, 0].legend(loc="lower left")
+        bar = figure.colorbar(drawn, ax=axes[0], extend="both")
+        bar.set_label("median error")
+        _tag_all(axes)
     return figure
+
+
+def error_map_panel(axes: Axes, dataset: xr.Dataset) -> QuadMesh:
+    """Median relative error of the plain way, a row a number type.
+
+    Args:
+        axes: to draw on, with a logarithmic strength below.
+        dataset: of `subtraction.measure_subtraction`.
+
+    Returns:
+        The cells, for a colour bar.
+    """
+    error = typical_error(dataset).transpose("number_type", "epsilon")
+    edge = _log_edges(dataset.epsilon.values)
+    drawn = axes.pcolormesh(
+        edge, np.arange(len(error) + 1), error.clip(1e-7),
+        norm=LogNorm(1e-6, 1), cmap="cividis", edgecolors="white", linewidth=0.4,
+    )  # fmt: skip
+    axes.set_yticks(np.arange(len(error)) + 0.5, error.number_type.values)
+    axes.set_xscale("log")
+    axes.tick_params(axis="y", length=0)
+    return drawn
+
+
+def error_panel(axes: Axes, dataset: xr.Dataset) -> None:
+    """Median relative error of the plain way against strength, and the band of 80 % of the pairs.
+
+    Args:
+        axes: to draw on.
+        dataset: of `subtraction.measure_subtraction`.
+    """
+    low, middle, high = (typical_error(dataset, quantile) for quantile in (0.1, 0.5, 0.9))
+    marks = zip(dataset.number_type.values, CATEGORIES, "os^D", strict=False)
+    for number_type, colour, mark in marks:
+        at = {"number_type": number_type}
+        axes.fill_between(
+            dataset.epsilon, low.sel(at), high.sel(at), color=colour, alpha=0.15, linewidth=0
+        )
+        axes.plot(
+            dataset.epsilon, middle.sel(at), color=colour, marker=mark, markersize=3.5,
+            label=str(number_type),
+        )  # fmt: skip
+    axes.axvspan(*TWO_DECADES, color="0.93", zorder=0)
+    axes.axhline(1, color=GREY, linewidth=0.8, linestyle="--")
+    axes.set(xscale="log", yscale="log", xlabel=r"perturbation strength $\varepsilon$")
+    axes.set_ylim(1e-7, 1e3)
+
+
+def _log_edges(centres: np.ndarray) -> np.ndarray:
+    """Edges of cells around numbers on a logarithmic axis."""
+    middle = np.sqrt(centres[:-1] * centres[1:])
+    return np.concatenate([[centres[0] ** 2 / middle[0]], middle, [centres[-1] ** 2 / middle[-1]]])
 
 
 def speed(comparisons: Sequence[Mapping[str, Any]]) -> Figure:
@@ -538,10 +590,6 @@ def collapse_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     axes.set_ylim(low * 0.8, high * (high / low) ** 1.1)
     for each in (axes, inset):
         _log_scale(each)
-    if "floor" in dataset:
-        level, weakest = response.noise(dataset).sel(at), _ends(dataset)[0]
-        _under_floor(axes, "delta_j", (level / chi).sel(epsilon=weakest))
-        _under_floor(inset, "delta_j", level.min("epsilon"), shown=True)
     inset.tick_params(labelsize=6, length=2, pad=1)
     inset.set_title(f"${_bar(metric)}$", fontsize=8, pad=2)
     axes.set_xlabel(r"$\Delta j$")
@@ -578,17 +626,14 @@ def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -
     )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
-    at = {"metric": metric, "position": response.last(dataset)}
-    reference = response.at_epsilon(dataset.response.sel(at), epsilon0)
     if "linear" in dataset:
+        at = {"metric": metric, "position": response.last(dataset)}
+        reference = response.at_epsilon(dataset.response.sel(at), epsilon0)
         limit = (dataset.linear.sel(at) / reference).mean("delta_j")
         axes.plot(
             dataset.epsilon.values, dataset.epsilon.values ** response.POWER[metric] * float(limit),
             color=ACCENT, linewidth=0.9, zorder=2.5, label=r"linear limit",
         )  # fmt: skip
-    if "floor" in dataset:
-        level = (response.noise(dataset).sel(at) / reference).mean("delta_j")
-        _under_floor(axes, "epsilon", level, shown=True)
     axes.set_xlabel(r"$\varepsilon$")
     axes.set_ylabel(rf"${_bar(metric)}(\varepsilon) / {_bar(metric)}(\varepsilon_0)$")
     power = {1: "", 2: "^2"}[response.POWER[metric]]
@@ -616,13 +661,10 @@ def deviation_inset(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: floa
         linewidth=0.8, elinewidth=0.6, color=ACCENT,
     )  # fmt: skip
     inset.axvline(epsilon0, color=GREY, linewidth=0.6)
-    at = {"metric": metric, "position": response.last(dataset)}
     if "linear" in dataset:
+        at = {"metric": metric, "position": response.last(dataset)}
         ratio = response.linear_ratio(dataset.response.sel(at), dataset.linear.sel(at), metric)
         inset.axhline(_weak_limit(ratio, epsilon0), color=CATEGORIES[0], linewidth=0.8)
-    if "floor" in dataset:
-        relative = _relative_noise(dataset, at)
-        inset.fill_between(dataset.epsilon, -relative, relative, **UNDER_FLOOR)
     inset.set_xscale("log")
     inset.set_ylim(-0.75, 0.75)
     inset.set_ylabel(r"$\delta$", fontsize=8, labelpad=0)
@@ -655,14 +697,6 @@ def layers_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
             )  # fmt: skip
     if inset is not None:
         _log_scale(inset)
-    if "floor" in dataset:
-        weakest = response.noise(dataset).sel(at).sel(epsilon=_ends(dataset)[0])
-        if inset is not None:
-            _under_floor(axes, "position", weakest / float(chi.min()))
-            _under_floor(inset, "position", weakest[1:], shown=True)
-        else:
-            axes.fill_between(dataset.position, -weakest, weakest, **UNDER_FLOOR)
-    if inset is not None:
         inset.tick_params(labelsize=6, length=2, pad=1)
         inset.set_title(f"${_bar(metric)}$", fontsize=8, pad=2)
         axes.set_ylim(top=axes.get_ylim()[1] * 1.75)
@@ -708,8 +742,8 @@ def increments_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
 def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float) -> AxesImage:
     """Response against dj and l within T0 - 5 .. T0 + 5 (Fig. 4a-c, 5d-f).
 
-    delta and phi: every row (fixed l) is divided by its maximum within the window. Grey: cells
-    whose response is shorter than twice the noise floor.
+    delta and phi: every row (fixed l) is divided by its maximum within the window. Grey: nothing
+    responds.
 
     Args:
         axes: to draw on.
@@ -722,14 +756,9 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
     """
     t0 = int(dataset.attrs["t0"])
     near = response.window(t0)
-    inside = dataset.response.sel(metric=metric, delta_j=near)
-    image = response.at_epsilon(inside, epsilon).transpose("position", "delta_j")
-    if "floor" in dataset:
-        length = response.at_epsilon(dataset.response, epsilon).sel(metric="delta", delta_j=near)
-        level = response.at_epsilon(response.noise(dataset), epsilon).sel(
-            metric="delta", delta_j=near
-        )
-        image = image.where(length > 2 * level)
+    inside = response.at_epsilon(dataset.response.sel(delta_j=near), epsilon)
+    image = inside.sel(metric=metric).where(inside.sel(metric="delta") > 0)
+    image = image.transpose("position", "delta_j")
     if _is_cosine(metric):
         # The cosines of the first sublayers, where hardly anything responds, would set the scale.
         reach = float(np.nanquantile(np.abs(image), 0.97))
@@ -741,7 +770,7 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
         norm = Normalize(0, 1)
     edge = image.delta_j.values
     drawn = axes.imshow(
-        image, norm=norm, cmap=colormap(metric).with_extremes(bad=UNDER_FLOOR["color"]),
+        image, norm=norm, cmap=colormap(metric).with_extremes(bad=EMPTY),
         aspect="auto", origin="lower",
         extent=(edge[0] - 0.5, edge[-1] + 0.5, -0.5, len(image) - 0.5),
     )  # fmt: skip
@@ -771,13 +800,6 @@ def distances_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
         _band(axes, curve[first:], error[first:], "position", colour, label)
     if not _is_cosine(metric):
         _log_scale(axes)
-    if "floor" in dataset:
-        at = {"metric": metric, "delta_j": [t0 - 2, t0 - 1, t0, t0 + 1]}
-        level = response.at_epsilon(response.noise(dataset).sel(at), epsilon).max("delta_j")
-        if _is_cosine(metric):
-            axes.fill_between(level.position, -level, level, **UNDER_FLOOR)
-        else:
-            _under_floor(axes, "position", level[1:])
     axes.set_xlabel(r"position $\ell$")
     axes.set_ylabel(f"${_bar(metric)}$")
 
@@ -942,20 +964,6 @@ def _band(
     )
 
 
-def _under_floor(axes: Axes, dim: str, level: xr.DataArray, shown: bool = False) -> None:
-    """Grey out what lies under the noise floor.
-
-    Args:
-        level: noise along `dim`.
-        shown: extend the y axis down to the floor where it lies below what is drawn.
-    """
-    bottom, top = axes.get_ylim()
-    if shown and bottom > 0:
-        bottom = min(bottom, 0.6 * float(level.where(level > 0).min()))
-    axes.fill_between(level[dim], bottom, level, **UNDER_FLOOR)
-    axes.set_ylim(bottom, top)
-
-
 def _log_scale(axes: Axes) -> None:
     """Logarithmic y axis, labelled at full decades only where there are at least two of them."""
     axes.set_yscale("log")
@@ -996,11 +1004,6 @@ def _ends(dataset: xr.Dataset) -> tuple[float, float]:
 def _weak_limit(ratio: xr.DataArray, epsilon0: float) -> float:
     """delta(epsilon) for epsilon -> 0, by `response.linear_ratio` at epsilon0; mean over dj."""
     return float((1 / response.at_epsilon(ratio, epsilon0)).mean("delta_j")) - 1
-
-
-def _relative_noise(dataset: xr.Dataset, at: Mapping[str, Any]) -> xr.DataArray:
-    """Rounding error over response, mean over dj."""
-    return (response.noise(dataset).sel(at) / dataset.response.sel(at)).mean("delta_j")
 
 
 def _rms(values: xr.DataArray) -> xr.DataArray:

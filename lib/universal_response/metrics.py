@@ -7,7 +7,7 @@ returns a tensor (position, epsilon, sequence, source, target) that is zero for 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from universal_response.propagation import InnerProducts
@@ -30,7 +30,7 @@ def delta(products: InnerProducts) -> ResponseMatrix:
 def phi(products: InnerProducts) -> ResponseMatrix:
     """C_phi = 1 - cos(angle between x'_j and x_j) (Fig. 2d). Grows as epsilon^2.
 
-    Taken from the component of D perpendicular to x, as 2 sin^2(angle / 2): the plain form
+    Taken from the part of D perpendicular to x, as 2 sin^2(angle / 2): the plain form
     1 - x'.x / |x'||x| loses every digit below epsilon ~ 1e-3 in float32.
 
     Args:
@@ -41,8 +41,7 @@ def phi(products: InnerProducts) -> ResponseMatrix:
     """
     length = _state_state(products).sqrt()
     parallel = _ratio(products.response_state, length)
-    perpendicular = (products.response_response - parallel**2).clamp(min=0).sqrt()
-    angle = torch.atan2(perpendicular, length + parallel)
+    angle = torch.atan2(products.perpendicular.sqrt(), length + parallel)
     return 2 * torch.sin(angle / 2) ** 2
 
 
@@ -56,7 +55,7 @@ def theta_source(products: InnerProducts) -> ResponseMatrix:
         Tensor (position, epsilon, sequence, source, target); 0 where D_i or D_j vanishes.
     """
     squared = products.response_response
-    return _cosine(products.response_source, squared, _at_source(squared))
+    return _cosine(products.response_source, squared, _at_source(squared, products.sources))
 
 
 def theta_state(products: InnerProducts) -> ResponseMatrix:
@@ -72,7 +71,7 @@ def theta_state(products: InnerProducts) -> ResponseMatrix:
 
 
 def theta_perturbation(products: InnerProducts) -> ResponseMatrix:
-    """C_theta = cos(D_j, D_i^(0)): the response against the perturbation made at the input.
+    """C_theta = cos(D_j, D_i^(0)): the response against the perturbation, where that was made.
 
     Args:
         products: of a measurement.
@@ -81,7 +80,10 @@ def theta_perturbation(products: InnerProducts) -> ResponseMatrix:
         Tensor (position, epsilon, sequence, source, target); 0 where D_j vanishes.
     """
     squared = products.response_response
-    return _cosine(products.response_perturbation, squared, _at_source(squared[:1]))
+    at_source = _at_source(squared, products.sources)
+    # Left of the perturbed position nothing responds: it is the first at which the source does.
+    first = (at_source > 0).byte().argmax(0, keepdim=True)
+    return _cosine(products.response_perturbation, squared, at_source.gather(0, first))
 
 
 def phi_coefficient(products: InnerProducts) -> ResponseMatrix:
@@ -95,9 +97,7 @@ def phi_coefficient(products: InnerProducts) -> ResponseMatrix:
     Returns:
         Tensor (position, 1, sequence, source, target); 0 where x vanishes.
     """
-    squared = _state_state(products)
-    perpendicular = products.response_response - _ratio(products.response_state**2, squared)
-    return _ratio(perpendicular.clamp(min=0), 2 * squared)
+    return _ratio(products.perpendicular, 2 * _state_state(products))
 
 
 METRICS: dict[str, Callable[[InnerProducts], ResponseMatrix]] = {
@@ -114,9 +114,10 @@ def _state_state(products: InnerProducts) -> Float[Tensor, "position 1 sequence 
     return products.state_state[:, None, :, None, :]
 
 
-def _at_source(squared: Tensor) -> Tensor:
+def _at_source(squared: ResponseMatrix, sources: Int[Tensor, "sequence source"]) -> Tensor:
     """|D_i|^2: the entry target = source, for every target."""
-    return squared.diagonal(dim1=-2, dim2=-1)[..., :, None]
+    own = sources.to(squared.device)[..., None]
+    return squared.gather(-1, own.expand(*squared.shape[:-1], 1))
 
 
 def _cosine(inner: Tensor, squared: Tensor, other_squared: Tensor) -> Tensor:

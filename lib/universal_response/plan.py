@@ -7,7 +7,7 @@ a CPU and is assumed elsewhere.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ import torch
 import transformers
 from torch.utils.benchmark import Timer
 
-from universal_response.linear_layers import PREPACKED_BYTES
 from universal_response.measurement import (
     SEQUENCES_PER_SHARD,
     Settings,
     bytes_of_strength,
     strengths_at_a_time,
 )
+from universal_response.measurement.settings import sources_of
+from universal_response.measurement.shards import ARRAYS
 from universal_response.models import (
     DTYPES,
     REGISTRY,
@@ -34,10 +35,8 @@ from universal_response.models import (
     without_weights,
 )
 from universal_response.propagation import TOKENS_PER_PASS
-
-# Products of the linear limit for one of a finite strength: with weights, of the value and of the
-# derivative; in attention, of two factors, both of which have derivatives.
-LINEAR_PRODUCTS = {"weights": 2, "attention": 3}
+from universal_response.propagation.products import PREPACKED_BYTES
+from universal_response.propagation.rows import NUMBERS_AT_A_TIME
 
 # Part of the matrix-product rate that the engine reaches. Measured in float32 on two CPU cores
 # (`benchmarks/results`): 0.7 to 0.8 of the rate of a model's own products, which is up to a tenth
@@ -45,6 +44,11 @@ LINEAR_PRODUCTS = {"weights": 2, "attention": 3}
 # assumed.
 MEASURED_FRACTION = (0.7, 0.85)
 ASSUMED_FRACTION = (0.2, 0.73)
+
+# Correlation of log C_delta between pairs of one sequence at dj = T0 - 1, and how many sources a
+# sequence are proposed. Measured on SmolLM2-135M (`benchmarks/results`).
+ALIKE = 0.05
+SAMPLE = 8
 
 # Interpreter and libraries after import; measured on Linux. A GPU context takes about as much.
 BASE_BYTES = 1 << 29
@@ -100,6 +104,7 @@ class Plan:
         rate: of matrix products on this device, FLOP/s, measured now.
         fraction: lowest and highest part of that rate which the engine reaches.
         fraction_known: how that is known.
+        sample: a measurement of fewer sources with the same standard error, if that is cheaper.
     """
 
     model: str
@@ -119,6 +124,7 @@ class Plan:
     rate: float
     fraction: tuple[float, float]
     fraction_known: str
+    sample: "Sample | None" = None
 
     @property
     def memory_bytes(self) -> int:
@@ -159,7 +165,7 @@ def plan(model: str, settings: Settings) -> Plan:
     device = resolve_device(settings.device)
     config = config_of(model)
     size = _size(model, config)
-    t = _tokens_per_sequence(settings)
+    t = settings.t
     if t > size.context:
         name = "tokens" if settings.tokens else f"t0={settings.t0}"
         raise ValueError(
@@ -187,7 +193,85 @@ def plan(model: str, settings: Settings) -> Plan:
         rate=matrix_product_rate(device, settings.dtype),
         fraction=fraction,
         fraction_known=fraction_known,
+        sample=equivalent_sample(settings),
     )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Fewer sources in more sequences.
+
+    Attributes:
+        sources: perturbed tokens of each sequence.
+        batch: sequences that give the standard error of the measurement asked for.
+        cost: passes of tokens, clean ones counted, as a part of those of that measurement.
+    """
+
+    sources: int
+    batch: int
+    cost: float
+
+
+def equivalent_sample(settings: Settings, sources: int = SAMPLE) -> Sample | None:
+    """A measurement with the standard error of this one at the expected peak, from fewer sources.
+
+    n pairs of a sequence that are correlated by r are worth n / (1 + (n - 1) r) independent ones.
+    With all sources there are T - dj pairs at dj in a sequence, with a sample its part of them.
+
+    Args:
+        settings: what is to be measured.
+        sources: how many tokens of a sequence to perturb instead.
+
+    Returns:
+        None where a sample saves nothing, or where there are no more sequences to be had.
+    """
+    peak, perturbed = settings.peak, settings.sources or settings.t
+    if settings.tokens or peak is None or perturbed <= sources:
+        return None
+
+    def worth(n_sources: int) -> float:
+        pairs = max(n_sources * (settings.t - peak) / settings.t, 1)
+        return pairs / (1 + (pairs - 1) * ALIKE)
+
+    def cost(of: Settings) -> int:
+        return token_passes(of) + of.batch * of.t
+
+    batch = math.ceil(settings.batch * worth(perturbed) / worth(sources))
+    part = cost(replace(settings, sources=sources, batch=batch)) / cost(settings)
+    return Sample(sources, batch, part) if part < 1 else None
+
+
+def prices(model: str, settings: Settings) -> pd.DataFrame:
+    """What a figure costs at equal standard error, by the plain way and by this library.
+
+    The plain way passes whole sequences, T tokens for every source and strength, and needs each
+    strength to be finite. Its unembedding is left out.
+
+    Args:
+        model: what `load_model` takes.
+        settings: what is measured, with all sources.
+
+    Returns:
+        A row a way: sequences, sources in each, token-passes, operations, and those as a part of
+        what the plain way takes.
+    """
+    size, t = size_of(model), settings.t
+    sample = equivalent_sample(settings)
+    ways = {"carried along suffixes, all sources": settings}
+    if sample:
+        ways["carried along suffixes, a sample of sources"] = replace(
+            settings, sources=sample.sources, batch=sample.batch
+        )
+    heads_width = size.heads * size.head_dim
+    passed = settings.batch * t * t * (len(settings.epsilons) + settings.linear)
+    each = flops_per_token(size.block_weights, size.layers, heads_width, t)
+    rows = [("whole sequences, all sources", settings.batch, t, passed, passed * each)]
+    for way, asked in ways.items():
+        clean = asked.batch * t * each
+        passed, operations = token_passes(asked), flops(size, asked) + clean
+        rows.append((way, asked.batch, asked.sources or t, passed, operations))
+    table = pd.DataFrame(rows, columns=["way", "sequences", "sources", "token-passes", "FLOPs"])
+    return table.assign(part=table.FLOPs / table.FLOPs[0])
 
 
 def costs(
@@ -247,16 +331,15 @@ def size_of(model: str) -> Size:
 
 
 def token_passes(settings: Settings) -> int:
-    """Tokens passed through the model: T (T + 1) / 2 per sequence and strength.
+    """Tokens passed through the model: T - i for every source i of a sequence and strength.
 
-    Strengths are the epsilons, the floor if it is asked for, and the linear limit, once. This is
-    what the progress bar of `measure` counts to.
+    That is T (T + 1) / 2 per sequence and strength where all tokens are sources. Strengths are the
+    epsilons and the linear limit, once. This is what the progress bar of `measure` counts to.
     """
-    strengths = len(settings.epsilons) + settings.noise_floor + settings.linear
-    return strengths * _passes_per_strength(settings)
+    return (len(settings.epsilons) + settings.linear) * _passes_per_strength(settings)
 
 
-def flops_per_token(block_weights: int, layers: int, heads_width: int, context: int) -> int:
+def flops_per_token(block_weights: int, layers: int, heads_width: int, context: float | int) -> int:
     """Floating-point operations of one token in one pass through the blocks.
 
     A matrix product takes a multiplication and an addition for every weight and token. Attention
@@ -268,43 +351,45 @@ def flops_per_token(block_weights: int, layers: int, heads_width: int, context: 
         block_weights: weights in the matrix products of the blocks.
         layers: number of blocks.
         heads_width: heads x head_dim.
-        context: keys that a token is multiplied with. For the engine that is T for every token:
-            keys that the causal mask or a sliding window hides are multiplied as well.
+        context: keys that a token is multiplied with.
     """
-    return 2 * block_weights + 4 * layers * heads_width * context
+    return 2 * block_weights + round(4 * layers * heads_width * context)
+
+
+def keys_per_token(t: int) -> float:
+    """Keys that a token of a suffix is multiplied with, on average over all sources.
+
+    A change of a query meets all T keys, and a query all changed ones, those of its suffix, also
+    where the causal mask or a window hides them; values likewise.
+    """
+    return t + (2 * t + 1) / 3
 
 
 def flops(size: Size, settings: Settings) -> int:
     """Floating-point operations of a measurement.
 
-    `flops_per_token` times the token-passes; for the linear limit the products of
-    `LINEAR_PRODUCTS`. The clean pass is neglected: one token-pass in (T + 1) / 2 times the number
-    of strengths. Blocks are taken to be dense: a mixture of experts is counted with all its
-    experts.
+    `flops_per_token` times the token-passes; the linear limit costs as much as one strength. The
+    clean pass is neglected: one token-pass in (T + 1) / 2 times the number of strengths. Blocks are
+    taken to be dense: a mixture of experts is counted with all its experts.
     """
-    t, width = _tokens_per_sequence(settings), size.heads * size.head_dim
-    each = flops_per_token(size.block_weights, size.layers, width, t)
-    per_token = (len(settings.epsilons) + settings.noise_floor) * each
-    if settings.linear:
-        weights = LINEAR_PRODUCTS["weights"] * size.block_weights
-        per_token += flops_per_token(weights, size.layers, LINEAR_PRODUCTS["attention"] * width, t)
-    return _passes_per_strength(settings) * per_token
+    width, keys = size.heads * size.head_dim, keys_per_token(settings.t)
+    return token_passes(settings) * flops_per_token(size.block_weights, size.layers, width, keys)
 
 
 def working_bytes(size: Size, settings: Settings, device: str) -> int:
     """Upper estimate of the memory of a measurement beside the weights.
 
     Sequences are measured a shard at a time, as many finite strengths together as memory allows,
-    and then the linear limit. The larger of two moments counts. While the model runs: the four
-    inner products of the shard, its clean residual vectors with keys and values, and the
-    activations of one pass. After that, of the same shape as an inner product: the four of them, a
-    metric, and up to five of its intermediates.
+    and then the linear limit. The larger of two moments counts. While the model runs: the five
+    inner products of the shard, its clean residual vectors with what linear layers and activations
+    gave, and the activations of one pass. After that, of the same shape as an inner product: the
+    five of them, and as many for a metric, its intermediates and its rows.
 
     Positions are counted as 2L + 1, though parallel blocks have only half of them, and activations
     with factors that hold for every supported architecture: four residual vectors, and six hidden
     layers of an MLP or six times the attention scores with queries, keys and values, whichever is
-    more; tangents take up to three times as much. A float32 model on a CPU has its linear layers
-    twice, if they are small enough (`fast_linear_layers`). While a GGUF file is loaded, a copy of
+    more. A float32 model on a CPU has its linear layers twice, if they are small enough
+    (`PREPACKED_BYTES`). While a GGUF file is loaded, a copy of
     its weights in float32 is there too.
 
     Args:
@@ -312,10 +397,8 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
         settings: what is measured.
         device: type of the device, `cpu`, `cuda` or `mps`.
     """
-    finite = len(settings.epsilons) + settings.noise_floor
-    shards = [_shard_bytes(size, settings, device, finite, linear=False)]
-    if settings.linear:
-        shards.append(_shard_bytes(size, settings, device, 1, linear=True))
+    counts = [len(settings.epsilons)] * bool(settings.epsilons) + [1] * settings.linear
+    shards = [_shard_bytes(size, settings, device, count) for count in counts]
     copies = 4 * size.block_weights if device == "cpu" and settings.dtype == "float32" else 0
     return max(shards) + (copies if copies <= PREPACKED_BYTES else 0)
 
@@ -385,7 +468,17 @@ def rows(plan: Plan) -> list[tuple[str, str, str]]:
         ),
         ("fraction of that rate", f"{low:.2f} to {high:.2f}", plan.fraction_known),
         ("expected time", time, assumed if "assumed" in plan.fraction_known else "from the above"),
+        *([_proposal(plan.sample)] if plan.sample else []),
     ]
+
+
+def _proposal(sample: Sample) -> tuple[str, str, str]:
+    return (
+        "same error at the peak",
+        f"{sample.cost:.0%} of the time",
+        f"with --sources {sample.sources} --batch {sample.batch}, if pairs of a sequence are as "
+        f"alike as in SmolLM2 (correlation {ALIKE:g})",
+    )
 
 
 def _size(model: str, config: transformers.PretrainedConfig) -> Size:
@@ -418,35 +511,37 @@ def _block_weights(model: Any) -> int:
     return sum(weight.numel() for weight in weights if weight.ndim > 1)
 
 
-def _tokens_per_sequence(settings: Settings) -> int:
-    return len(settings.tokens[0]) if settings.tokens else 2 * settings.t0
-
-
 def _passes_per_strength(settings: Settings) -> int:
-    t = _tokens_per_sequence(settings)
-    return settings.batch * t * (t + 1) // 2
+    return int((settings.t - sources_of(settings)).sum())
 
 
-def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int, linear: bool) -> int:
-    t = _tokens_per_sequence(settings)
+def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int) -> int:
+    t = settings.t
     positions = 2 * size.layers + 1
     # Half precision is raised to float32 in norms, scores and inner products.
     each = max(DTYPES[settings.dtype].itemsize, 4)
     shard = settings.sequences_per_chunk or SEQUENCES_PER_SHARD
     sequences = math.ceil(settings.batch / math.ceil(settings.batch / shard))
-    layout = (positions, sequences, t, DTYPES[settings.dtype])
-    product = bytes_of_strength(*layout) // 8 * min(strengths_at_a_time(*layout, device), strengths)
+    sources = settings.sources or t
+    layout = (positions, sequences, sources, t, DTYPES[settings.dtype])
+    together = min(strengths_at_a_time(bytes_of_strength(*layout), device), strengths)
+    product = bytes_of_strength(*layout) // ARRAYS * together
 
     heads_width = size.heads * size.head_dim
     tokens = max(TOKENS_PER_PASS.get(device, TOKENS_PER_PASS["cpu"]), sequences * t)
-    tokens = min(tokens, sequences * strengths * t * (t + 1) // 2)
+    # No more than the n longest suffixes.
+    tokens = min(tokens, sequences * strengths * (sources * t - sources * (sources - 1) // 2))
     mlp = 6 * size.mlp_width
     attention = 6 * (size.heads * t + heads_width)
     activations = each * tokens * (4 * size.width + max(mlp, attention))
-    clean = positions * size.width + 2 * size.layers * size.key_value_heads * size.head_dim
-    running = 4 * product + each * sequences * t * clean
-    running += activations * (3 if linear else 1)
-    return max(running, 10 * product)
+    # Queries, keys and values twice, before and after their rotation; what activations keep.
+    keys_and_values = 2 * size.key_value_heads * size.head_dim
+    of_layer = 2 * (heads_width + keys_and_values) + 2 * size.width + 5 * size.mlp_width
+    clean = positions * size.width + size.layers * of_layer
+    # Rules take some rows at a time, with some dozen intermediates, float64 among them.
+    rows = 12 * 8 * min(tokens * max(size.mlp_width, size.heads * t), NUMBERS_AT_A_TIME)
+    running = 5 * product + each * sequences * t * clean + activations + rows
+    return max(running, ARRAYS * product)
 
 
 def _download(

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 import xarray as xr
 
-from universal_response.measurement import DEFAULT_EPSILONS, Settings, settings_of
+from universal_response.measurement import DEFAULT_EPSILONS, Settings, kind_of, settings_of
+from universal_response.measurement.settings import description
 
 
 def how_made(dataset: xr.Dataset) -> str:
@@ -27,12 +29,15 @@ def how_made(dataset: xr.Dataset) -> str:
 def command(dataset: xr.Dataset) -> str:
     """The `make figures` that measures a Dataset again; parameters at their defaults are left out.
 
-    The Python call for given tokens, which no command line holds, and where the linear limit or the
-    floor was left out.
+    The Python call for what that command has no parameter for, such as given tokens.
     """
+    if kind_of(dataset) != "response":
+        return str(dataset.attrs["command"])
     settings, default = settings_of(dataset), Settings()
     model = dataset.attrs["model"]
-    if settings.tokens is not None or not (settings.linear and settings.noise_floor):
+    named = ("t0", "batch", "epsilons", "epsilon0", "seed", "dtype")
+    usual = {name: getattr(default, name) for name in named}
+    if settings.tokens or description(replace(settings, **usual)) != description(default):
         return f'ur.measure("{model}", ur.settings_of(dataset))'
     parts = {
         "T0": (settings.t0, default.t0),

@@ -3,32 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 import xarray as xr
-from jaxtyping import Float
-from torch import Tensor
+
+from universal_response.pairs import response_function as response_function
 
 # Power of epsilon with which each metric grows in the scale-invariant regime (Fig. 2c, 2f).
 POWER = {"delta": 1, "phi": 2, "theta_source": 0, "theta_state": 0, "theta_perturbation": 0}
-
-
-def response_function(matrix: Float[Tensor, "*batch t t"]) -> Float[Tensor, "*batch t"]:
-    """Mean of C(i, i + dj) over every source i for which i + dj is in the sequence.
-
-    Args:
-        matrix: response matrices (..., source, target); entries left of the source are ignored.
-
-    Returns:
-        Response functions (..., delta_j) with delta_j = 0 .. T-1.
-    """
-    t = matrix.shape[-1]
-    upper = torch.nn.functional.pad(matrix.triu(), (0, 0, 0, 1)).contiguous()
-    # Row i, read from its diagonal on, is C(i, i), C(i, i + 1), ...; past its end it runs into the
-    # next row left of that row's diagonal, where triu put zeros.
-    stride = upper.stride()
-    skewed = upper.as_strided((*matrix.shape[:-2], t, t), (*stride[:-2], t + 1, 1))
-    valid = torch.arange(t, 0, -1, device=matrix.device, dtype=matrix.dtype)
-    return skewed.sum(-2) / valid
 
 
 def theory(metric: str, epsilon: xr.DataArray, epsilon0: float) -> xr.DataArray:
@@ -173,6 +153,80 @@ class Estimate:
     error: float
 
 
+def pairs_at(dataset: xr.Dataset, place: str) -> xr.DataArray:
+    """How many pairs (i, i + dj) the sums of each sequence are taken over.
+
+    Args:
+        dataset: results.
+        place: `last` (sequence, delta_j), `peak` (sequence,) or `window` (sequence, window).
+    """
+    n = dataset.n_pairs
+    if place == "last":
+        return n
+    where = peak_distance(dataset) if place == "peak" else dataset.window
+    return n.sel(delta_j=where).drop_vars("delta_j")
+
+
+def mean_over_pairs(sums: xr.DataArray, n: xr.DataArray) -> xr.DataArray:
+    """Mean over all pairs of all sequences; nan where there is none.
+
+    Args:
+        sums: of each sequence, with dimension `sequence`.
+        n: numbers of pairs in them.
+    """
+    total = n.sum("sequence")
+    return sums.sum("sequence", dtype=float) / total.where(total > 0)
+
+
+def error_over_pairs(sums: xr.DataArray, n: xr.DataArray) -> xr.DataArray:
+    """Standard error over sequences of `mean_over_pairs`.
+
+    A mean of sequences with unequal numbers of pairs is a ratio of two sums, linearised; with equal
+    numbers it is the usual error of the mean. nan where fewer than two sequences have pairs.
+    """
+    known = (n > 0).sum("sequence")
+    deviation = sums - mean_over_pairs(sums, n) * n
+    variance = (deviation**2).sum("sequence") * known / (known - 1).where(known > 1)
+    return variance**0.5 / n.sum("sequence")
+
+
+def geometric_over_pairs(
+    log_sums: xr.DataArray, n: xr.DataArray
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Geometric mean and its standard error: logarithms averaged in each sequence, then over them.
+
+    Args:
+        log_sums: of each sequence, with dimension `sequence`.
+        n: numbers of pairs in them, those with C > 0; sequences with none do not count.
+
+    Returns:
+        Both nan where no sequence counts, the error also for a single one.
+    """
+    known = n > 0
+    each = log_sums.astype(float) / n.where(known)
+    mean, count = xr.apply_ufunc(np.exp, each.mean("sequence")), known.sum("sequence")
+    squares = ((each - each.mean("sequence")) ** 2).sum("sequence")
+    return mean, mean * (squares / (count * (count - 1).where(count > 1))) ** 0.5
+
+
+def geometric_mean(dataset: xr.Dataset, place: str, linear: bool = False) -> xr.Dataset:
+    """Geometric mean of C_delta and C_phi at the last position, the peak or the window.
+
+    Args:
+        dataset: results.
+        place: `last`, `peak` or `window`.
+        linear: that of the limit.
+
+    Returns:
+        Dataset with `mean`, its standard error `sem`, and `fraction`, of the pairs with C > 0.
+    """
+    name = f"{'linear_' if linear else ''}{place}"
+    n = dataset[f"{name}_log_n"]
+    mean, error = geometric_over_pairs(dataset[f"{name}_log_sum"], n)
+    fraction = mean_over_pairs(n, pairs_at(dataset, place)).where(mean.notnull())
+    return xr.Dataset({"mean": mean, "sem": error, "fraction": fraction})
+
+
 def resample(dataset: xr.Dataset, n_resamples: int, generator: np.random.Generator) -> xr.Dataset:
     """Means over sequences drawn with replacement (bootstrap), of all that is kept per sequence.
 
@@ -186,9 +240,10 @@ def resample(dataset: xr.Dataset, n_resamples: int, generator: np.random.Generat
         generator: decides the draws.
 
     Returns:
-        `last_response`, `peak_response`, `window_response` and, where measured, `last_linear` with
-        `resample` instead of `sequence`; entry 0 is the mean over all sequences as measured. The
-        draws of a single sequence are nan: it tells nothing of the error.
+        `last_mean`, `peak_mean` and `window_mean` of the sums in the dataset, `last_geometric` and
+        so on of those of logarithms, and the same of the limit (`linear_last_mean`), where
+        measured, with `resample` instead of `sequence`. Entry 0 is the mean over all sequences as
+        measured. The draws of a single sequence are nan: it tells nothing of the error.
     """
     n = dataset.sizes["sequence"]
     drawn = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples) / n
@@ -197,9 +252,22 @@ def resample(dataset: xr.Dataset, n_resamples: int, generator: np.random.Generat
     weights = xr.DataArray(
         np.concatenate([np.full((1, n), 1 / n), drawn]), dims=("resample", "sequence")
     )
-    names = ("last_response", "peak_response", "window_response", "last_linear")
-    kept = dataset[[name for name in names if name in dataset]]
-    return kept.map(lambda array: xr.dot(array.astype(float), weights, dim="sequence"))
+
+    def ratio(above: xr.DataArray, below: xr.DataArray) -> xr.DataArray:
+        of_draws = [xr.dot(part.astype(float), weights, dim="sequence") for part in (above, below)]
+        return of_draws[0] / of_draws[1].where(of_draws[1] != 0)
+
+    found = {}
+    for place in ("last", "peak", "window"):
+        for name in (place, f"linear_{place}"):
+            if f"{name}_sum" in dataset:
+                found[f"{name}_mean"] = ratio(dataset[f"{name}_sum"], pairs_at(dataset, place))
+            if f"{name}_log_sum" in dataset:
+                known = dataset[f"{name}_log_n"]
+                each = dataset[f"{name}_log_sum"] / known.where(known > 0)
+                logarithm = ratio(each.fillna(0), known > 0)
+                found[f"{name}_geometric"] = xr.apply_ufunc(np.exp, logarithm)
+    return xr.Dataset(found)
 
 
 def estimate(resampled: xr.DataArray) -> Estimate:
@@ -208,12 +276,22 @@ def estimate(resampled: xr.DataArray) -> Estimate:
     return Estimate(float(resampled.isel(resample=0)), float(draws.std(ddof=1)))
 
 
+def second_attention_on(response: xr.DataArray) -> xr.DataArray:
+    """Positions from the second attention sublayer on, the first that can pass a response on.
+
+    Up to there another token responds only through the constant of the norm (method page, "Why the
+    first layer hardly notices"): its cosines are exact, but those of that leak.
+
+    Args:
+        response: with the coordinate `sublayer` along `position`.
+    """
+    return response.sublayer.isin(["attention", "block"]).cumsum("position") >= 2
+
+
 def increments(response: xr.DataArray, metric: str, normalise: bool = True) -> xr.DataArray:
     """C(l) - C(l-1) for l = 1 .. 2L (Fig. 3d-f).
 
-    A cosine shows the faintest response in full, also one that is rounding. Until the second
-    attention sublayer has written no other token can respond but through the constant of the norm
-    (method page, "Why the first layer hardly notices"): up to there a cosine counts as zero.
+    A cosine shows the faintest response in full: before `second_attention_on` it counts as zero.
 
     Args:
         response: of one metric, with a `position` dimension and its coordinate `sublayer`.
@@ -222,25 +300,23 @@ def increments(response: xr.DataArray, metric: str, normalise: bool = True) -> x
             never divided.
     """
     if POWER[metric] == 0:
-        attends = response.sublayer.isin(["attention", "block"])
-        return response.where(attends.cumsum("position") >= 2, 0.0).diff("position", label="upper")
+        shown = response.where(second_attention_on(response), 0.0)
+        return shown.diff("position", label="upper")
     steps = response.diff("position", label="upper")
     return steps / steps.sum("position") if normalise else steps
 
 
 def increments_error(dataset: xr.Dataset, metric: str, epsilon: float) -> xr.DataArray:
-    """Standard error of the increments at dj = T0 - 1, before normalisation (Fig. 3d-f).
+    """Standard error of the increments at the peak, before normalisation (Fig. 3d-f).
 
     Taken over the differences sequence by sequence: neighbouring positions rise and fall together.
 
     Returns:
         DataArray (position,) for l = 1 .. 2L; nan for a single sequence.
     """
-    of_sequences = at_epsilon(dataset.peak_response.sel(metric=metric), epsilon)
+    of_sequences = at_epsilon(dataset.peak_sum.sel(metric=metric), epsilon)
     steps = increments(of_sequences, metric, normalise=False)
-    n = steps.sizes["sequence"]
-    spread = steps.std("sequence", ddof=1) if n > 1 else steps.isel(sequence=0) * np.nan
-    return spread / np.sqrt(n)
+    return error_over_pairs(steps, pairs_at(dataset, "peak"))
 
 
 def sublayer_totals(steps: xr.DataArray) -> xr.DataArray:
@@ -252,9 +328,28 @@ def sublayer_totals(steps: xr.DataArray) -> xr.DataArray:
     return steps.groupby("sublayer").sum()
 
 
-def window(t0: int, half_width: int = 5) -> np.ndarray:
-    """The dj = T0 - 5 .. T0 + 5 shown in Fig. 4 and 5, cut at the ends of the sequence."""
-    return np.arange(max(t0 - half_width, 0), min(t0 + half_width, 2 * t0 - 1) + 1)
+def peak_distance(dataset: xr.Dataset) -> int:
+    """The dj at which a peak is expected, T0 - 1 where a block is repeated.
+
+    Raises:
+        ValueError: it is expected nowhere.
+    """
+    distance = dataset.attrs["distance"]
+    if distance == "none":
+        raise ValueError("distance: no peak is expected in these results; measure with distance=dj")
+    return int(distance)
+
+
+def window(t0: int, half_width: int = 5, t: int | None = None) -> np.ndarray:
+    """The dj = T0 - 5 .. T0 + 5 shown in Fig. 4 and 5, cut at the ends of the sequence.
+
+    Args:
+        t0: its middle.
+        half_width: dj on either side.
+        t: length T of the sequence; 2 T0 if None.
+    """
+    last = (2 * t0 if t is None else t) - 1
+    return np.arange(max(t0 - half_width, 0), min(t0 + half_width, last) + 1)
 
 
 @dataclass(frozen=True)
@@ -285,8 +380,8 @@ def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") 
     Raises:
         ValueError: epsilon was not measured.
     """
-    t0 = int(dataset.attrs["t0"])
-    at = {"metric": metric, "delta_j": window(t0)}
+    t0 = peak_distance(dataset) + 1
+    at = {"metric": metric, "delta_j": window(t0, t=dataset.sizes["delta_j"])}
     response = at_epsilon(dataset.response.sel(at), epsilon).transpose("position", "delta_j")
     error = at_epsilon(dataset.response_sem.sel(at), epsilon).transpose("position", "delta_j")
     doubt = 2 * np.hypot(error.sel(delta_j=t0 - 1), error.drop_sel(delta_j=t0 - 1))
@@ -298,20 +393,16 @@ def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") 
 
 
 def same_token_position(dataset: xr.Dataset, epsilon: float, metric: str = "delta") -> int | None:
-    """Position l >= 1 where the response at dj = T0 exceeds that at T0 - 1 by the largest factor.
+    """Position where the response at dj = T0 exceeds that at T0 - 1 by the largest factor.
 
-    Only positions count at which the peak within dj = T0-5 .. T0+5 stands at T0, and whose response
-    there is above five times its noise, where that was measured; None if there is none.
+    Only positions count from the second attention sublayer on at which the peak within
+    dj = T0-5 .. T0+5 stands at T0; None if there is none.
     """
-    t0 = int(dataset.attrs["t0"])
-    at = {"metric": metric, "delta_j": window(t0)}
-    response = at_epsilon(dataset.response, epsilon).sel(at).isel(position=slice(1, None))
-    clear = response.sel(delta_j=t0) > 0
-    if "floor" in dataset:
-        level = at_epsilon(noise(dataset), epsilon).sel(metric=metric, delta_j=t0)
-        clear = response.sel(delta_j=t0) > 5 * level.isel(position=slice(1, None))
+    t0 = peak_distance(dataset) + 1
+    at = {"metric": metric, "delta_j": window(t0, t=dataset.sizes["delta_j"])}
+    response = at_epsilon(dataset.response, epsilon).sel(at)
     factor = (response.sel(delta_j=t0) / response.sel(delta_j=t0 - 1)).where(
-        clear & (response.idxmax("delta_j") == t0)
+        (response.idxmax("delta_j") == t0) & second_attention_on(response)
     )
     return None if factor.isnull().all() else int(factor.idxmax("position"))
 
@@ -350,23 +441,6 @@ def at_epsilon(array: xr.DataArray, epsilon: float) -> xr.DataArray:
     return array.isel(epsilon=int(found.argmax()))
 
 
-def measured_floor(dataset: xr.Dataset) -> xr.DataArray:
-    """The rounding error of the averages.
-
-    Args:
-        dataset: results of one model.
-
-    Returns:
-        DataArray (metric, position, delta_j).
-
-    Raises:
-        ValueError: the results hold no floor.
-    """
-    if "floor" not in dataset:
-        raise ValueError("floor: not in these results; measure with noise_floor=True")
-    return dataset.floor
-
-
 def measured_linear(dataset: xr.Dataset) -> xr.DataArray:
     """The exact limit epsilon -> 0 of C / epsilon^power.
 
@@ -382,43 +456,6 @@ def measured_linear(dataset: xr.Dataset) -> xr.DataArray:
     if "linear" not in dataset:
         raise ValueError("linear: not in these results; measure with linear=True")
     return dataset.linear
-
-
-def noise(dataset: xr.Dataset) -> xr.DataArray:
-    """Rounding error of each response value, from the measured floor.
-
-    delta: the floor itself. phi is quadratic, so rounding enters through the cross term as well:
-    floor + 2 sqrt(phi floor); where D is parallel to x it is a difference of inner products,
-    rounded in units of delta^2. theta is a cosine of D, whose relative error is
-    floor_delta / C_delta. A floor below its median over dj is raised to it: a single entry can be
-    small by chance.
-
-    Args:
-        dataset: results of one model, with a floor.
-
-    Returns:
-        DataArray (metric, epsilon, position, delta_j).
-
-    Raises:
-        ValueError: the results hold no floor.
-    """
-    measured = measured_floor(dataset)
-    floor = measured.clip(min=measured.median("delta_j"))
-    response = dataset.response
-    of_delta, of_phi = floor.sel(metric="delta"), floor.sel(metric="phi")
-    size = response.sel(metric="delta")
-    by_metric = {
-        "delta": of_delta.broadcast_like(size),
-        "phi": of_phi
-        + 2 * np.sqrt(of_phi * response.sel(metric="phi"))
-        + np.finfo(response.dtype).eps * size**2,
-    }
-    relative = (of_delta / size.where(size > 0)).clip(max=2).fillna(0)
-    parts = [by_metric.get(str(name), relative) for name in dataset.metric.values]
-    joined = xr.concat(
-        [part.drop_vars("metric", errors="ignore") for part in parts], dataset.metric
-    )
-    return joined.transpose(*response.dims)
 
 
 def _settles(holds: xr.DataArray) -> xr.DataArray:

@@ -1,0 +1,277 @@
+"""What is measured: settings, checked where they are made and described in one place."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from universal_response.models import DTYPES
+from universal_response.propagation import PRODUCTS, Scaling
+from universal_response.sequences import (
+    passages,
+    repeated_random_tokens,
+    stratified_sources,
+    tokens_of_text,
+)
+
+DEFAULT_EPSILONS = (3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5)
+RANDOM = "repeated random tokens"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is measured: repeated random tokens, or the tokens given.
+
+    Attributes:
+        t0: length T0 of the repeated block; a random sequence has T = 2 T0 tokens. With `tokens`
+            given, 0 says that nothing is known to repeat.
+        batch: number of sequences averaged over (the paper has 32); that of `tokens` if given.
+        epsilons: perturbation strengths, each in (0, 1]; none measures the limit only.
+        epsilon0: reference strength of matrices and windows; one of `epsilons`, if there are any.
+        distance: the dj at which a peak is expected: T0 - 1 if None, and nowhere where nothing is
+            known to repeat. The window lies around distance + 1.
+        sources: tokens perturbed in each sequence, drawn by `stratified_sources`; all if None.
+        perturbation: what is done to a token's vector.
+        perturbed_position: position l of the residual stream at which it is done.
+        seed: of the random tokens and of the drawn sources; 0 where neither is drawn.
+        distinct: no token occurs twice in a random block.
+        linear: measure the exact limit epsilon -> 0 as well.
+        products: number type in which changes are multiplied with weights: `float32`, `tf32`,
+            `bfloat16`, or `auto` for the fastest that changes C_delta by less than 1 %.
+        dtype: of the model, where `measure` loads it.
+        device: for the model, where `measure` loads it.
+        sequences_per_chunk: sequences measured at a time; chosen from the memory they need if None.
+        tokens: token ids (sequence, token) to measure instead of random ones.
+        text_sha256: where the tokens come from a text, digest of it and of how it was cut.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    t0: int = 64
+    batch: int = 32
+    epsilons: tuple[float, ...] = DEFAULT_EPSILONS
+    epsilon0: float = 0.05
+    distance: int | None = None
+    sources: int | None = None
+    perturbation: Any = Scaling()  # noqa: RUF009 (frozen)
+    perturbed_position: int = 0
+    seed: int = 0
+    distinct: bool = False
+    linear: bool = True
+    products: str = "float32"
+    dtype: str = "float32"
+    device: str = "auto"
+    sequences_per_chunk: int | None = None
+    tokens: tuple[tuple[int, ...], ...] | None = None
+    text_sha256: str = ""
+
+    @classmethod
+    def for_tokens(cls, tokens: Any, t0: int = 0, **others: Any) -> "Settings":
+        """Settings to measure these token ids.
+
+        Args:
+            tokens: array of whole numbers (sequence, token), or lists of equal length.
+            t0: length of a block that every sequence holds twice in a row; 0 if there is none.
+            others: as for `Settings`.
+        """
+        return cls(tokens=token_rows(tokens), t0=t0, **others)
+
+    @classmethod
+    def for_text(
+        cls,
+        text: str,
+        tokenizer: Any,
+        bos: bool | None = None,
+        repeat: bool = False,
+        length: int | None = None,
+        **others: Any,
+    ) -> "Settings":
+        """Settings to measure a text, by `tokens_of_text`."""
+        tokens = tokens_of_text(text, tokenizer, bos, repeat, length)
+        t0 = tokens.shape[1] // 2 if repeat else 0
+        digest = text_digest(text, bos, repeat, length)
+        return cls.for_tokens(tokens, t0, text_sha256=digest, **others)
+
+    @property
+    def input(self) -> str:
+        """What is measured, in words (`repeated random tokens`, `tokens` or `text`)."""
+        return RANDOM if self.tokens is None else "text" if self.text_sha256 else "tokens"
+
+    @property
+    def t(self) -> int:
+        """Tokens of a sequence, T."""
+        return 2 * self.t0 if self.tokens is None else len(self.tokens[0])
+
+    @property
+    def peak(self) -> int | None:
+        """The dj at which a peak is expected; None if nowhere."""
+        return self.t0 - 1 if self.distance is None and self.t0 else self.distance
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the seed decides anything."""
+        return self.tokens is None or self.sources is not None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "epsilons", tuple(float(epsilon) for epsilon in self.epsilons))
+        if self.tokens is not None:
+            object.__setattr__(self, "tokens", token_rows(self.tokens))
+            _check_tokens(self.tokens, self.t0)
+            object.__setattr__(self, "batch", len(self.tokens))
+        elif self.t0 < 2:
+            raise ValueError(
+                f"t0={self.t0}: the repeated block needs at least 2 tokens; use t0 >= 2"
+            )
+        if not self.drawn:
+            object.__setattr__(self, "seed", 0)
+        if self.batch < 1:
+            raise ValueError(f"batch={self.batch}: use at least one sequence, batch >= 1")
+        self._check_strengths()
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}: use a seed >= 0")
+        if self.distance is not None and not 0 <= self.distance < self.t:
+            raise ValueError(f"distance={self.distance}: use 0 <= distance < T = {self.t}")
+        if self.sources is not None and not 1 <= self.sources <= self.t:
+            raise ValueError(
+                f"sources={self.sources}: use 1 to T = {self.t} of them, or None for all"
+            )
+        if self.perturbed_position < 0:
+            raise ValueError(f"perturbed_position={self.perturbed_position}: use a position >= 0")
+        if not hasattr(self.perturbation, "name"):
+            raise ValueError(
+                f"perturbation={self.perturbation!r}: use ur.Scaling(), ur.Direction(vector) or "
+                "ur.Swap(token)"
+            )
+        if self.distinct and self.tokens is not None:
+            raise ValueError("distinct: only for random tokens; leave it out with given ones")
+        for name, known in (("dtype", DTYPES), ("products", (*PRODUCTS, "auto"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)}: choose one of {', '.join(known)}")
+        if self.sequences_per_chunk is not None and self.sequences_per_chunk < 1:
+            raise ValueError(
+                f"sequences_per_chunk={self.sequences_per_chunk}: use at least 1, or None to choose"
+            )
+
+    def _check_strengths(self) -> None:
+        if not (self.epsilons or self.linear):
+            raise ValueError("epsilons=(): give a strength in (0, 1], or linear=True for the limit")
+        for epsilon in self.epsilons:
+            if not 0 < epsilon <= 1:
+                raise ValueError(f"epsilons: {epsilon:g} is outside (0, 1]; use 0 < epsilon <= 1")
+        if len(set(self.epsilons)) < len(self.epsilons):
+            raise ValueError(f"epsilons={self.epsilons}: a strength is given twice; give each once")
+        if self.epsilons and self.epsilon0 not in self.epsilons:
+            raise ValueError(
+                f"epsilon0={self.epsilon0:g}: must be one of epsilons={self.epsilons}; add it there"
+            )
+
+
+def description(settings: Settings) -> dict[str, object]:
+    """Which measurement this is: all settings that decide its numbers, but for rounding.
+
+    File names, shards and requests for results are told apart by it.
+    """
+    undecided = ("device", "sequences_per_chunk", "text_sha256")
+    found = {one.name: getattr(settings, one.name) for one in fields(settings)}
+    return {name: value for name, value in found.items() if name not in undecided} | {
+        "epsilon0": settings.epsilon0 if settings.epsilons else None,
+        "distance": settings.peak,
+        "perturbation": [
+            settings.perturbation.name,
+            *(_content(value) for value in vars(settings.perturbation).values()),
+        ],
+    }
+
+
+def tokens_of(settings: Settings, context: int, vocabulary: int) -> np.ndarray:
+    """The tokens to measure (sequence, token).
+
+    Raises:
+        ValueError: more tokens than the model's context, or an id outside its vocabulary.
+    """
+    if settings.t > context:
+        how = (
+            f"t0={settings.t0}: 2 * t0 = {settings.t} tokens exceed the model's context of "
+            f"{context}; use t0 <= {context // 2}"
+            if settings.tokens is None
+            else f"tokens: sequences of {settings.t} tokens exceed the model's context of "
+            f"{context}; shorten them (--length)"
+        )
+        raise ValueError(how)
+    if settings.tokens is None:
+        generator = np.random.default_rng(settings.seed)
+        return repeated_random_tokens(
+            settings.t0, settings.batch, vocabulary, generator, settings.distinct
+        )
+    wrong = [token for row in settings.tokens for token in row if not 0 <= token < vocabulary]
+    if wrong:
+        raise ValueError(
+            f"tokens: id {wrong[0]} is outside the model's vocabulary; use 0 <= id < {vocabulary}"
+        )
+    return np.array(settings.tokens, dtype=np.int64)
+
+
+def sources_of(settings: Settings) -> np.ndarray:
+    """The tokens to perturb (sequence, source).
+
+    A sequence's draw depends on the seed and on its number in the batch alone.
+    """
+    if settings.sources is None:
+        return np.tile(np.arange(settings.t), (settings.batch, 1))
+    generators = np.random.default_rng(settings.seed).spawn(settings.batch)
+    return np.stack([stratified_sources(settings.t, settings.sources, one) for one in generators])
+
+
+def text_digest(text: str, bos: bool | None, repeat: bool, length: int | None) -> str:
+    """Digest of a text and of how it is cut into tokens."""
+    asked = repr((passages(text), bos, repeat, length))
+    return hashlib.sha256(asked.encode()).hexdigest()
+
+
+def _content(value: Any) -> object:
+    """A number or a word as it is, of a vector the digest."""
+    if not hasattr(value, "tolist"):
+        return value
+    return hashlib.sha256(np.asarray(value.tolist(), dtype=float).tobytes()).hexdigest()
+
+
+def token_rows(tokens: Any) -> tuple[tuple[int, ...], ...]:
+    """The tokens as tuples of int.
+
+    Raises:
+        ValueError: no rows of whole numbers.
+    """
+    try:
+        return tuple(tuple(index(token) for token in row) for row in tokens)
+    except TypeError:
+        raise ValueError(
+            "tokens: not an array (sequence, token) of whole numbers; give a list of token ids for "
+            "each sequence"
+        ) from None
+
+
+def _check_tokens(rows: Sequence[Sequence[int]], t0: int) -> None:
+    """Check that sequences can be measured together and that a block of t0 tokens is repeated.
+
+    Raises:
+        ValueError: none, ragged, a single token, or no such block.
+    """
+    if not rows or len(rows[0]) < 2:
+        raise ValueError("tokens: give at least one sequence of at least 2 tokens")
+    for number, row in enumerate(rows):
+        if len(row) != len(rows[0]):
+            raise ValueError(
+                f"tokens: sequence {number} has {len(row)} of them, sequence 0 has {len(rows[0])}; "
+                "make all sequences equally long"
+            )
+        starts = range(len(row) - 2 * t0 + 1)
+        repeats = any(row[at : at + t0] == row[at + t0 : at + 2 * t0] for at in starts)
+        if t0 and (t0 < 2 or not repeats):
+            raise ValueError(
+                f"t0={t0}: sequence {number} does not hold a block of so many tokens (at least 2) "
+                "twice in a row; use t0=0 if nothing repeats"
+            )

@@ -1,0 +1,86 @@
+"""The model that is measured: what decides how, and what is recorded of it and of its machine."""
+
+import json
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+import torch
+from transformer_lens.model_bridge import TransformerBridge
+
+from universal_response.models import Provenance, architecture
+from universal_response.propagation import Position, positions
+
+_PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "xarray", "universal-response")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What of a model decides how it is measured and what is recorded of it.
+
+    Attributes:
+        positions: of the residual stream.
+        dtype, device: of the weights; the latter by its type.
+        memory: of the device, bytes.
+        context: the most tokens a sequence may have.
+        vocabulary: number of token ids.
+        attributes: of the results, as far as they belong to the model and its machine.
+    """
+
+    positions: list[Position]
+    dtype: torch.dtype
+    device: str
+    memory: int
+    context: int
+    vocabulary: int
+    attributes: dict[str, object]
+
+
+def describe(model: TransformerBridge) -> Subject:
+    """What there is to know of a loaded model."""
+    device = next(model.original_model.parameters()).device
+    attributes = asdict(getattr(model, "provenance", Provenance())) | {
+        "device": _device_name(device),
+        "architecture": json.dumps(architecture(model)),
+        "versions": json.dumps(_versions()),
+        "git_commit": git_commit(),
+    }
+    return Subject(
+        positions(model),
+        model.cfg.dtype,
+        device.type,
+        device_memory(device),
+        model.cfg.n_ctx,
+        model.cfg.d_vocab,
+        attributes,
+    )
+
+
+def device_memory(device: torch.device) -> int:
+    """Memory of a device, used or not, bytes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return psutil.virtual_memory().total
+
+
+def git_commit() -> str:
+    """Commit of this library, with `-dirty` where it was changed since; `unknown` without git."""
+    folder = str(Path(__file__).parent)
+    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"

@@ -1,0 +1,296 @@
+"""Modules that are run otherwise while changes are carried.
+
+Linear layers multiply the change only, by weights laid out beforehand; their values are known from
+the clean pass. Norms have one rule as a whole, since composed of their steps they would lose all
+digits of a change that is parallel to the state. A module with an operation that has no rule is run
+by itself, on value and value plus change in float64, and subtracted.
+"""
+
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, jvp
+from transformers.pytorch_utils import Conv1D
+
+from universal_response.propagation import rules
+from universal_response.propagation.change import Carried, NoRule, find, made
+from universal_response.propagation.nonlinear import activated
+from universal_response.propagation.norms import norm_change
+from universal_response.propagation.precision import FullPrecision
+from universal_response.propagation.products import Multiply, products_of
+from universal_response.propagation.rows import Rows
+from universal_response.propagation.rules import Number
+
+_CONSTANT = ("variance_epsilon", "eps", "epsilon")
+
+
+@dataclass
+class Tape:
+    """What linear layers gave in the clean pass, by layer and call."""
+
+    recording: bool = True
+    n_tokens: int = 0
+    outputs: dict[torch.nn.Module, list[tuple[Tensor, dict]]] = field(default_factory=dict)
+    calls: dict[torch.nn.Module, int] = field(default_factory=dict)
+
+    def record(self, layer: torch.nn.Module, output: Tensor) -> None:
+        # Cloned: the model may go on to write into it.
+        self.outputs.setdefault(layer, []).append((output.flatten(0, -2).clone(), {}))
+
+    def rows(self, layer: torch.nn.Module, index: Tensor) -> Rows:
+        """Of the next call of a layer in this pass."""
+        call = self.calls.get(layer, 0)
+        self.calls[layer] = call + 1
+        table, memo = self.outputs[layer][call]
+        return Rows(table, index, memo)
+
+
+@dataclass(frozen=True)
+class Carrying:
+    """A model whose modules carry changes, for a while.
+
+    Attributes:
+        alone: names of the modules that were run by subtraction.
+    """
+
+    alone: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def carrying(
+    model: torch.nn.Module,
+    tape: Tape | None = None,
+    mixing: Collection[torch.nn.Module] = (),
+    products: str = "float32",
+    rows: int = 2048,
+) -> Iterator[Carrying]:
+    """Give the modules of a model their rules, and take them away again.
+
+    Args:
+        model: whose modules are meant; those whose forward another library took are left alone.
+        tape: where values of linear layers are written to and read from; computed anew if None.
+        mixing: modules that look at other tokens than their own, which may not be run alone.
+        products: the precision in which changes are multiplied with weights.
+        rows: how many rows a pass has, to lay weights out for.
+    """
+    found = Carrying()
+    ours = [each for each in model.modules() if "forward" not in vars(each)]
+    names = {module: name for name, module in model.named_modules()}
+    containing = {each for each in model.modules() if any(m in mixing for m in each.modules())}
+    multiply = products_of([each for each in ours if is_linear(each)], products, rows)
+    patched: list[torch.nn.Module] = []
+    try:
+        for module in ours:
+            forward: Callable[..., Any] | None = None
+            if module in multiply:
+                forward = partial(_linear, module, module.forward, multiply[module], tape)
+            elif _is_called(module, "norm") and not isinstance(module, torch.nn.LayerNorm):
+                run = partial(_alone, module, names[module], found.alone)
+                forward = partial(_attempt, partial(_norm, module, module.forward, {}), run)
+            elif _is_called(module, "gelu") and not isinstance(module, torch.nn.GELU):
+                forward = partial(_activation, module, module.forward)
+            elif module not in containing and type(module).forward is not torch.nn.Module.forward:
+                run = partial(_alone, module, names[module], found.alone)
+                forward = partial(_attempt, module.forward, run)
+            if forward is not None:
+                module.forward = forward  # type: ignore[method-assign]
+                patched.append(module)
+        yield found
+    finally:
+        for module in patched:
+            vars(module).pop("forward", None)
+
+
+def is_linear(layer: torch.nn.Module) -> bool:
+    return type(layer) in (torch.nn.Linear, Conv1D)
+
+
+def _is_called(module: torch.nn.Module, what: str) -> bool:
+    """By its class: the names of such classes differ, their formula does not (it is tried)."""
+    return what in type(module).__name__.lower() and not any(True for _ in module.children())
+
+
+def _linear(
+    layer: torch.nn.Module,
+    original: Callable[..., Tensor],
+    multiply: Multiply,
+    tape: Tape | None,
+    x: Tensor,
+) -> Tensor:
+    if not isinstance(x, Carried):
+        found = multiply.value(x) if x.dtype == multiply.dtype else original(x)
+        if tape is not None and tape.recording and found.shape[:-1].numel() == tape.n_tokens:
+            tape.record(layer, found)
+        return found
+    change = multiply.change(x.change)
+    index = x.terms.index
+    if tape is None or index is None or change.shape[:-1].numel() != len(index):
+        return made(original, change, (x,), {}, x)
+    return Carried(tape.rows(layer, index), change, x.terms, x.dtype)
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """gain * x / (mean x^2 + constant)^(1/2) + bias, the mean taken off x first if centred."""
+
+    constant: Number
+    gain: Tensor
+    centred: bool
+
+
+def _norm(
+    module: torch.nn.Module,
+    original: Callable[..., Any],
+    known: dict[int, _Norm | None],
+    x: Tensor,
+    *others: Any,
+) -> Any:
+    if not isinstance(x, Carried) or others:
+        return original(x, *others)
+    width = x.shape[-1]
+    if width not in known:
+        known[width] = _recognised(module, width, x.device)
+    norm = known[width]
+    if norm is None:
+        return original(x)
+    flat = norm.gain.ndim == 1
+    change = norm_change(x, norm.constant, norm.gain if flat else None, norm.centred)
+    if not flat:
+        change = change * norm.gain.to(change.dtype)
+    return made(original, change, (x,), {}, x)
+
+
+def _recognised(module: torch.nn.Module, width: int, device: torch.device) -> _Norm | None:
+    """Read a norm off what it does to a few vectors; None if that is not the known form."""
+    constants = [getattr(module, name) for name in _CONSTANT if hasattr(module, name)]
+    constant = float(constants[0]) if constants and constants[0] is not None else 0.0
+    shapes = [each.shape for each in module.parameters()]
+    shape = shapes[0] if shapes else torch.Size((width,))
+    generator = torch.Generator().manual_seed(0)
+    tried = torch.randn((2, *shape), generator=generator, dtype=torch.float64).to(device)
+
+    def run(x: Tensor) -> Tensor:
+        with FullPrecision():
+            return _in_double(module, x)
+
+    bias = run(torch.zeros_like(tried[:1]))
+    centred = bool((run(torch.ones_like(tried[:1])) - bias).abs().max() < 1e-9)
+
+    def shaped(x: Tensor) -> Tensor:
+        x = x - x.mean(-1, keepdim=True) if centred else x
+        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + constant)
+
+    gain = (run(tried[:1]) - bias) / shaped(tried[:1])
+    for scale in (1.0, 1e-3):
+        x = scale * tried[1:]
+        if not torch.allclose(run(x), shaped(x) * gain + bias, rtol=1e-7, atol=1e-9):
+            return None
+    return _Norm(constant, gain[0].float(), centred)
+
+
+def _activation(module: torch.nn.Module, original: Callable[..., Tensor], x: Tensor) -> Tensor:
+    if not isinstance(x, Carried):
+        return original(x)
+    tried = torch.linspace(-4, 4, 33, dtype=torch.float64, device=x.device)
+    given = original(tried)
+    for known in (rules.GELU_TANH, rules.QUICK_GELU):
+        if torch.allclose(given, known.value(tried), rtol=1e-6, atol=1e-8):
+            return activated(known, x)
+    exact = torch.nn.functional.gelu
+    return exact(x) if torch.allclose(given, exact(tried), rtol=1e-6, atol=1e-8) else original(x)
+
+
+def _attempt(
+    original: Callable[..., Any], alone: Callable[..., Any], *arguments: Any, **named: Any
+) -> Any:
+    """By the rules, or by itself where one is missing."""
+    carried = [each for each in (*arguments, *named.values()) if isinstance(each, Carried)]
+    before = [each.pair for each in carried]
+    try:
+        return original(*arguments, **named)
+    except NoRule as missing:
+        if not carried:
+            raise
+        for each, pair in zip(carried, before, strict=True):
+            # It may have been written into by then.
+            each.pair = pair
+        return alone(missing, *arguments, **named)
+
+
+def _alone(
+    module: torch.nn.Module,
+    name: str,
+    noted: list[str],
+    missing: NoRule,
+    *arguments: Any,
+    **named: Any,
+) -> Any:
+    """Run a module on value and value plus change in float64, and subtract; its limit by jvp.
+
+    Raises:
+        NoRule: its result is no tensor of the shape of its argument: the module around it is tried.
+    """
+    carried = find(*arguments, *named.values())
+    arguments, named = _as_double(arguments), _as_double(named)
+
+    def run(x: Tensor) -> Any:
+        placed = tuple(x if isinstance(each, Carried) else each for each in arguments)
+        by_name = {k: x if isinstance(each, Carried) else each for k, each in named.items()}
+        with FullPrecision():
+            return _in_double(module, *placed, **by_name)
+
+    def first(x: Tensor) -> Tensor:
+        found = run(x)
+        return found[0] if isinstance(found, tuple) else found
+
+    x, d = carried.value.double(), carried.change.double()
+    clean = run(x.clone())  # into which it may write
+    value = clean[0] if isinstance(clean, tuple) else clean
+    if not isinstance(value, Tensor) or value.shape != x.shape:
+        raise missing
+    change = jvp(first, (x,), (d,))[1] if carried.terms.limit else first(x + d) - value
+    if name not in noted:
+        noted.append(name)
+        warnings.warn(
+            f"model: module {name} has an operation without a rule ({missing}); it runs by itself, "
+            "on both states in float64",
+            stacklevel=2,
+        )
+    found = Carried(value, change.to(carried.pair.change_dtype), carried.terms, carried.dtype)
+    return (found, *clean[1:]) if isinstance(clean, tuple) else found
+
+
+def _as_double(arguments: Any) -> Any:
+    """Plain tensors of numbers in float64, so that nothing inside is less precise."""
+    if isinstance(arguments, dict):
+        return {name: _as_double(each) for name, each in arguments.items()}
+    if isinstance(arguments, tuple):
+        return tuple(_as_double(each) for each in arguments)
+    if isinstance(arguments, Tensor) and not isinstance(arguments, Carried):
+        return arguments.double() if arguments.is_floating_point() else arguments
+    return arguments
+
+
+def _in_double(module: torch.nn.Module, *arguments: Any, **named: Any) -> Any:
+    """What a module gives in float64."""
+    bare = _Bare(module)
+    state = {**dict(bare.named_parameters()), **dict(bare.named_buffers())}
+    double = {k: v.double() if v.is_floating_point() else v for k, v in state.items()}
+    return functional_call(bare, cast(dict, double), arguments, named)
+
+
+class _Bare(torch.nn.Module):
+    """A module by its class's own forward, without hooks."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *arguments: Any, **named: Any) -> Any:
+        return type(self.module).forward(self.module, *arguments, **named)
