@@ -56,6 +56,7 @@ bench: .venv/.installed
 	$(BIN)/python -m benchmarks profile
 	$(BIN)/python -m benchmarks memory --t0 $(BENCH_T0)
 	$(BIN)/python -m benchmarks workers
+	$(BIN)/python -m benchmarks sampling --t0 $(BENCH_T0)
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

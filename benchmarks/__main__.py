@@ -16,6 +16,7 @@ from benchmarks.growth import growth
 from benchmarks.memory import memory
 from benchmarks.models import random_tokens, with_random_weights
 from benchmarks.profile import shares
+from benchmarks.sampling import sampling
 from benchmarks.scale import agreement, scale
 from benchmarks.workers import workers
 
@@ -166,6 +167,27 @@ def workers_command(
     )
     print(", ".join(f"{name}: {value}" for name, value in found.items()))
     print(report.write(out, f"workers-{Path(model).name}", about | {"workers": found}))
+
+
+@app.command("sampling")
+def sampling_command(
+    model: Model = "smollm2-135m",
+    t0: T0 = 64,
+    sequences: Sequences = 32,
+    device: Device = "auto",
+    out: Out = RESULTS,
+) -> None:
+    """All sources, and fewer in more sequences: cost and standard error, in the linear limit."""
+    settings = Settings(t0=t0, batch=sequences, epsilons=(), device=device)
+    bridge = load_model(model, device, tokenizer=False)
+    found = sampling(bridge, settings)
+    where = resolve_device(device)
+    about = report.header(where, model=model, t0=t0, sequences=sequences, seed=settings.seed)
+    for name in ("all sources", "a sample"):
+        print(name, ", ".join(f"{key}: {value}" for key, value in found[name].items()))
+    print(
+        report.write(out, f"sampling-{Path(model).name}-{where.type}", about | {"sampling": found})
+    )
 
 
 @app.command("scale")

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from tiny_models import ARCHITECTURES, random_tokens, tiny_hf_model, tiny_model
-from universal_response import plan
+from universal_response import Settings, plan
 from universal_response.propagation import suffixes
 
 from benchmarks import contenders, report
@@ -19,6 +20,7 @@ from benchmarks.growth import _truncated
 from benchmarks.models import with_random_weights
 from benchmarks.profile import PARTS, shares
 from benchmarks.roofline import Product, Roofline, faster, roofline
+from benchmarks.sampling import _alike, sampling
 from benchmarks.timing import PeakMemory, interleaved
 
 CPU = torch.device("cpu")
@@ -148,3 +150,30 @@ def test_readme_states_the_committed_ratios(model):
     read = json.loads((ROOT / "benchmarks" / "results" / f"{stem}.json").read_text())
     ratio = read["contenders"]["plain"]["times_engine"]
     assert re.search(rf"\b{ratio:.1f} times\b", (ROOT / "README.md").read_text().replace("\n", " "))
+
+
+def test_a_sample_is_measured_beside_all_sources():
+    settings = Settings(t0=16, batch=6, epsilons=())
+    found = sampling(tiny_model("llama"), settings)
+    sample = plan.equivalent_sample(settings)
+    assert found["a sample"]["sequences"] == sample.batch
+    assert found["a sample"]["sources"] == 8
+    passes = [found[name]["token_passes"] for name in ("a sample", "all sources")]
+    assert passes[0] / passes[1] == pytest.approx(sample.cost)
+    for name in ("a sample", "all sources"):
+        for kind in ("arithmetic", "geometric"):
+            errors = found[name]["relative_errors"][kind]
+            assert list(errors) == ["15", "16", "8"]
+            assert all(0 < error < 1 for error in errors.values())
+
+
+def test_how_alike_pairs_are():
+    """By a known correlation; logarithms of numbers that share a factor."""
+    generator = np.random.default_rng(0)
+    shared, own = generator.normal(size=(2000, 1)), generator.normal(size=(2000, 6))
+    values = np.exp(0.3**0.5 * shared + 0.7**0.5 * own)
+    dims = ("metric", "sequence", "draw", "pair_distance")
+    dataset = xr.Dataset(
+        {"pairs": (dims, values[None, ..., None])}, {"metric": ["delta"], "pair_distance": [7]}
+    )
+    assert _alike(dataset)["logarithm"]["7"] == pytest.approx(0.3, abs=0.03)
