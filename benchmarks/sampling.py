@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from transformer_lens.model_bridge import TransformerBridge
 from universal_response.measurement import Settings, measure
-from universal_response.plan import equivalent_sample, token_passes
+from universal_response.plan import equivalent_sample, passes_with_clean
 
 
 def sampling(model: TransformerBridge, settings: Settings) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def sampling(model: TransformerBridge, settings: Settings) -> dict[str, Any]:
         found[name] = {
             "sequences": asked.batch,
             "sources": asked.sources or asked.t,
-            "token_passes": token_passes(asked) + asked.batch * asked.t,
+            "token_passes": passes_with_clean(asked),
             "seconds": round(time.perf_counter() - start, 1),
             "relative_errors": _errors(dataset),
         }

@@ -233,11 +233,9 @@ def equivalent_sample(settings: Settings, sources: int = SAMPLE) -> Sample | Non
         pairs = max(n_sources * (settings.t - peak) / settings.t, 1)
         return pairs / (1 + (pairs - 1) * ALIKE)
 
-    def cost(of: Settings) -> int:
-        return token_passes(of) + of.batch * of.t
-
     batch = math.ceil(settings.batch * worth(perturbed) / worth(sources))
-    part = cost(replace(settings, sources=sources, batch=batch)) / cost(settings)
+    sampled = replace(settings, sources=sources, batch=batch)
+    part = passes_with_clean(sampled) / passes_with_clean(settings)
     return Sample(sources, batch, part) if part < 1 else None
 
 
@@ -337,6 +335,11 @@ def token_passes(settings: Settings) -> int:
     epsilons and the linear limit, once. This is what the progress bar of `measure` counts to.
     """
     return (len(settings.epsilons) + settings.linear) * _passes_per_strength(settings)
+
+
+def passes_with_clean(settings: Settings) -> int:
+    """`token_passes` and those of the clean pass, T tokens a sequence."""
+    return token_passes(settings) + settings.batch * settings.t
 
 
 def flops_per_token(block_weights: int, layers: int, heads_width: int, context: float | int) -> int:

@@ -29,8 +29,10 @@ from universal_response.measurement import (
     load_results,
     save_results,
 )
+from universal_response.measurement.results import file_stem
 from universal_response.measurement.settings import RANDOM
 from universal_response.measurement.subject import describe
+from universal_response.measurement.verify import check_weights
 from universal_response.models import DTYPES, load_model
 from universal_response.propagation import inner_products, positions
 from universal_response.sequences import repeated_random_tokens, stratified_sources
@@ -255,11 +257,7 @@ def verify_subtraction(dataset: xr.Dataset, quick: bool = False) -> Verification
     for name in ("tokens", "sources"):
         if not found[name].identical(asked[name]):
             raise ValueError(f"{name}: not those of seed={dataset.attrs['seed']}; file was changed")
-    if found.attrs["weights_sha256"] != dataset.attrs["weights_sha256"]:
-        raise ValueError(
-            f"weights_sha256={dataset.attrs['weights_sha256']}: the model at hand has "
-            f"{found.attrs['weights_sha256']}; use the recorded weights"
-        )
+    check_weights(dataset.attrs["weights_sha256"], found.attrs["weights_sha256"])
     off = abs(found.carried / asked.carried - 1)
     of_carried = (off / CARRIED).max(("draw", "target"))
     old, new = typical_error(asked), typical_error(found)
@@ -282,7 +280,7 @@ def subtraction_for(
     """
     if model.endswith(".nc"):
         return load_results(model, kind="subtraction")
-    name = f"subtraction-{Path(model).name}.nc"
+    name = f"subtraction-{file_stem(model)}.nc"
     for folder in (*also, runs):
         if (Path(folder) / name).exists():
             return load_results(Path(folder) / name, kind="subtraction")

@@ -225,10 +225,14 @@ def measure_into(
 
 def results_name(model: str, settings: Settings) -> str:
     """File name of a measurement: model, T0, batch, seed and a digest of its description."""
-    stem = Path(model).name if Path(model).is_dir() else model.replace("/", "--")
     digest = hashlib.sha256(repr(description(settings)).encode()).hexdigest()[:8]
     drawn = f"s{settings.seed}" if settings.tokens is None else settings.input
-    return f"{stem}-t{settings.t0}-b{settings.batch}-{drawn}-{digest}.nc"
+    return f"{file_stem(model)}-t{settings.t0}-b{settings.batch}-{drawn}-{digest}.nc"
+
+
+def file_stem(model: str) -> str:
+    """A model in a file name: its registered name, the name of its folder, or owner--name."""
+    return Path(model).name if Path(model).is_dir() else model.replace("/", "--")
 
 
 def settings_of(dataset: xr.Dataset) -> Settings:

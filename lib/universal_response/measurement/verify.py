@@ -98,14 +98,24 @@ def verify(
 def _check_identity(dataset: xr.Dataset, settings: Settings, model: TransformerBridge) -> None:
     recorded = dataset.attrs["weights_sha256"]
     loaded = getattr(model, "provenance", Provenance()).weights_sha256
-    if "unknown" not in (loaded, recorded) and loaded != recorded:
-        raise ValueError(
-            f"weights_sha256={recorded}: the model at hand has {loaded}; use the recorded weights"
-        )
+    if "unknown" not in (loaded, recorded):
+        check_weights(recorded, loaded)
     tokens = tokens_of(settings, model.cfg.n_ctx, model.cfg.d_vocab)
     for name, expected in (("tokens", tokens), ("sources", sources_of(settings))):
         if not np.array_equal(expected, dataset[name].values):
             raise ValueError(f"{name}: not those of seed={settings.seed}; the file was changed")
+
+
+def check_weights(recorded: str, loaded: str) -> None:
+    """Refuse other weights than the recorded ones, told apart by their digests.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if loaded != recorded:
+        raise ValueError(
+            f"weights_sha256={recorded}: the model at hand has {loaded}; use the recorded weights"
+        )
 
 
 def _allowed(shipped: xr.DataArray) -> xr.DataArray:

@@ -83,10 +83,11 @@ class Pair:
         self, value: Tensor | Rows | Callable[[], Tensor], change: Tensor | Pending
     ) -> None:
         self._value, self._change = value, change
-        self.shape: torch.Size = change.gate.shape if isinstance(change, Pending) else change.shape
-        self.change_dtype: torch.dtype = (
-            change.gate.change_dtype if isinstance(change, Pending) else change.dtype
-        )
+        like: Any = change.gate if isinstance(change, Pending) else change
+        # The dtype is that of the change.
+        self.shape: torch.Size = like.shape
+        self.dtype: torch.dtype = like.dtype
+        self.device: torch.device = like.device
 
     @property
     def rows(self) -> Rows | None:
@@ -101,7 +102,7 @@ class Pair:
         elif callable(self._value):
             self._value = self._value()
         found = self._value
-        return found.to(self.change_dtype) if found.is_floating_point() else found
+        return found.to(self.dtype) if found.is_floating_point() else found
 
     @property
     def pending(self) -> Pending | None:
@@ -141,7 +142,7 @@ class Carried(torch.Tensor):
     @classmethod
     def of(cls, pair: Pair, terms: Terms, dtype: torch.dtype | None = None) -> "Carried":
         made = torch.Tensor._make_wrapper_subclass(
-            cls, pair.shape, dtype=dtype or pair.change_dtype, device=_device_of(pair)
+            cls, pair.shape, dtype=dtype or pair.dtype, device=pair.device
         )
         made.pair, made.terms = pair, terms
         return made
@@ -198,10 +199,6 @@ def _takes(rule: Rule, *arguments: Any, **named: Any) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _device_of(pair: Pair) -> torch.device:
-    return pair.pending.gate.change.device if pair.pending else pair.change.device
 
 
 def carry(

@@ -262,7 +262,7 @@ def _alone(
             "on both states in float64",
             stacklevel=2,
         )
-    found = Carried(value, change.to(carried.pair.change_dtype), carried.terms, carried.dtype)
+    found = Carried(value, change.to(carried.pair.dtype), carried.terms, carried.dtype)
     return (found, *clean[1:]) if isinstance(clean, tuple) else found
 
 
