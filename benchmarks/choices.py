@@ -8,10 +8,9 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from universal_response.metrics import delta
+from universal_response.metrics import InnerProducts, delta
 from universal_response.propagation import (
     TOKENS_PER_PASS,
-    InnerProducts,
     inner_products,
     passes,
     products,

@@ -16,17 +16,16 @@ from transformer_lens.model_bridge import TransformerBridge
 from universal_response.measurement import (
     SEQUENCES_PER_SHARD,
     bytes_of_strength,
+    device_memory,
     strengths_at_a_time,
 )
-from universal_response.measurement.subject import device_memory
-from universal_response.metrics import LINEAR_METRICS, METRICS
+from universal_response.metrics import LINEAR_METRICS, METRICS, InnerProducts
 from universal_response.propagation import (
-    InnerProducts,
     chunked_inner_products,
     linear_inner_products,
     positions,
+    unbridged,
 )
-from universal_response.propagation.blocks import unbridged
 from universal_response.response import response_function
 
 # Full sequences that the batched ways pass at once: with all 128 sources of a sequence the logits

@@ -7,7 +7,7 @@ import torch
 import transformers
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
-from universal_response.models import DTYPES
+from universal_response.number_types import torch_dtype
 from universal_response.sequences import repeated_random_tokens
 
 
@@ -17,7 +17,7 @@ def with_random_weights(
     """A bridge of this configuration, at full size, made on the device."""
     torch.manual_seed(0)
     with torch.device(device):
-        model: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
+        model: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=torch_dtype(dtype))
     model = model.eval().requires_grad_(False)
     return build_bridge_from_module(model, type(model).__name__, hf_config=model.config)
 

@@ -6,10 +6,8 @@ import torch
 import transformers
 from torch.utils.benchmark import Timer
 from transformer_lens.model_bridge import TransformerBridge
-from universal_response.plan import flops_per_token
-from universal_response.propagation import TOKENS_PER_PASS
-from universal_response.propagation.blocks import unbridged
-from universal_response.propagation.products import products_of
+from universal_response.measurement.plan import flops_per_token
+from universal_response.propagation import TOKENS_PER_PASS, products_of, unbridged
 
 
 @dataclass(frozen=True)

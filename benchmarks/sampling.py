@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from transformer_lens.model_bridge import TransformerBridge
 from universal_response.measurement import Settings, measure
-from universal_response.plan import equivalent_sample, passes_with_clean
+from universal_response.measurement.plan import equivalent_sample, passes_with_clean
 
 
 def sampling(model: TransformerBridge, settings: Settings) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformer_lens.model_bridge import TransformerBridge
-from universal_response import plan
-from universal_response.measurement import Settings, measure
+from universal_response.measurement import Settings, measure, plan
 
 from benchmarks.compare import disagreement
 from benchmarks.contenders import Case, batched, engine

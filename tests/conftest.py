@@ -1,19 +1,22 @@
 """Shape annotations of the library are checked while testing, and only then."""
 
 import os
+from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
+from tiny_models import tiny_model
 
 # Nothing may be fetched.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-with install_import_hook("universal_response", "beartype.beartype"):
-    import universal_response  # noqa: F401
-
-import torch
-from hypothesis import settings
-from tiny_models import tiny_model
+# For the whole session: modules of the library are imported when they are first used. The command
+# line is left out: typer reads its annotations.
+LIBRARY = Path(__file__).parents[1] / "lib" / "universal_response"
+ROOMS = [path.stem for path in LIBRARY.iterdir() if path.stem not in ("cli", "__init__")]
+install_import_hook([f"universal_response.{room}" for room in ROOMS], "beartype.beartype")
 
 # The same examples in every run, and no folder of past ones.
 settings.register_profile("same", derandomize=True, database=None, deadline=None)

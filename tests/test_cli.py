@@ -9,8 +9,16 @@ from types import SimpleNamespace
 import pytest
 import typer
 from tiny_models import tiny_hf_model, tiny_model
-from universal_response import Settings, cli, measure, measurement, models, save_results
-from universal_response.measurement import results
+from universal_response import (
+    Settings,
+    cli,
+    companion,
+    measure,
+    measurement,
+    models,
+    save_results,
+)
+from universal_response.cli import measuring
 
 MEASURE = sys.modules[measure.__module__]  # its name is that of the function
 
@@ -62,7 +70,7 @@ def test_bad_input_is_named_in_one_line(monkeypatch, capsys, tmp_path, arguments
 
 
 def test_figures_refuses_an_unknown_notebook_parameter(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(results, "measure", pytest.fail)
+    monkeypatch.setattr(MEASURE, "measure", pytest.fail)
     code, _, err = run(
         monkeypatch, capsys, "figures", "--out", tmp_path / "o", "-p", "epsilonn=0.1"
     )
@@ -72,14 +80,14 @@ def test_figures_refuses_an_unknown_notebook_parameter(monkeypatch, capsys, tmp_
 
 
 def test_figures_refuses_to_set_an_option_behind_its_back(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(results, "measure", pytest.fail)
+    monkeypatch.setattr(MEASURE, "measure", pytest.fail)
     code, _, err = run(monkeypatch, capsys, "figures", "--out", tmp_path / "o", "-p", "seed=5")
     assert code == 2
     assert err.startswith("error: parameter=seed")
 
 
 def test_output_that_cannot_be_written_is_found_before_measuring(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(results, "measure", pytest.fail)
+    monkeypatch.setattr(MEASURE, "measure", pytest.fail)
     (tmp_path / "file").write_text("in the way")
     for arguments in (
         ["measure", tmp_path / "file" / "a.nc"],
@@ -92,7 +100,7 @@ def test_output_that_cannot_be_written_is_found_before_measuring(monkeypatch, ca
 
 
 def test_figures_need_strengths(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(results, "measure", pytest.fail)
+    monkeypatch.setattr(MEASURE, "measure", pytest.fail)
     options = ["--out", tmp_path / "o", "--epsilons", ""]
     code, _, err = run(monkeypatch, capsys, "figures", *options)
     assert code == 2
@@ -140,8 +148,8 @@ def test_figures_measures_once(monkeypatch, capsys, tmp_path):
         if len(run_before) == 1:
             raise ValueError("notebook=fig1.ipynb: failed")
 
-    monkeypatch.setattr(results, "measure", counted)
-    monkeypatch.setattr(cli.notebooks, "run_notebook", fails_at_first)
+    monkeypatch.setattr(MEASURE, "measure", counted)
+    monkeypatch.setattr(companion.notebooks, "run_notebook", fails_at_first)
     options = ["--model", tmp_path / "tiny", "--t0", 5, "--batch", 2, "--epsilons", "0.01,0.05"]
     codes, notes = [], []
     for seed in (0, 0, 1):
@@ -161,8 +169,8 @@ def test_the_device_of_a_cluster_is_not_looked_for_here(monkeypatch, capsys, tmp
         seen.append((settings.device, executor))
         return SimpleNamespace(sizes={"token": 128}, attrs={"wall_time_s": 0.0})
 
-    monkeypatch.setattr(models, "resolve_device", pytest.fail)
-    monkeypatch.setattr(cli, "_executor", nullcontext)
+    monkeypatch.setattr(models, "check_device", pytest.fail)
+    monkeypatch.setattr(measuring, "_executor", nullcontext)
     monkeypatch.setattr(measurement, "measure_into", measured)
     arguments = ["measure", tmp_path / "out.nc", "--device", "cuda:7", "--scheduler", "there"]
     code, _, err = run(monkeypatch, capsys, *arguments)
@@ -210,7 +218,7 @@ def test_models_says_what_is_here(monkeypatch, tmp_path):
     assert models.is_here("smollm2-135m")
     seen = []
     monkeypatch.setattr(
-        models, "try_to_load_from_cache", lambda *asked: seen.append(asked) or "somewhere"
+        "huggingface_hub.try_to_load_from_cache", lambda *asked: seen.append(asked) or "somewhere"
     )
     assert models.is_here("gpt2-xl")
     assert seen[0][0] == models.REGISTRY["gpt2-xl"].hub_id
@@ -221,7 +229,7 @@ def shipped(tmp_path, monkeypatch):
     """A results file of a tiny model, and a loader that finds that model."""
     tiny = tiny_model("llama")
     monkeypatch.setattr(models, "load_model", lambda *_, **__: tiny)
-    cli._loaded.cache_clear()
+    measuring._loaded.cache_clear()
     dataset = measure(tiny, Settings(t0=5, batch=2, epsilons=(0.01, 0.05)))
     return save_results(dataset, tmp_path / "tiny.nc")
 

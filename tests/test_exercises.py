@@ -11,8 +11,9 @@ import pytest
 import xarray as xr
 from test_cli import run
 from tiny_models import tiny_hf_model, tiny_model
-from universal_response import Settings, exercises, measure, metrics, response
-from universal_response.notebooks import (
+from universal_response import Settings, measure, metrics, response
+from universal_response.companion import exercises
+from universal_response.companion.notebooks import (
     run_notebook,
     student_notebook,
     write_student_notebooks,

@@ -8,7 +8,8 @@ from pathlib import Path
 import made_up
 import numpy as np
 import pytest
-from universal_response import REGISTRY, explorer, figures, load_results, response
+from universal_response import REGISTRY, figures, load_results, response
+from universal_response.companion import explorer
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"

@@ -7,7 +7,7 @@ import pytest
 from drawing import no_window  # noqa: F401 (a fixture)
 from made_up import EPSILONS, T0, results
 from universal_response import figures, response
-from universal_response.figure_data import drawn_values
+from universal_response.figures import drawn_values
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from universal_response import (
     load_tokenizer,
     measure,
     measurement,
+    models,
     propagation,
     read_text,
     read_tokens,
@@ -31,9 +32,10 @@ from universal_response import (
     tokens_of_text,
     verify,
 )
-from universal_response.measurement import results
 from universal_response.metrics import METRICS
 from universal_response.sequences import passages, token_labels
+
+MEASURE = sys.modules[measure.__module__]  # its name is that of the function
 
 # TRANSITION: the engine still subtracts, and rounds otherwise with another number of sequences.
 SUBTRACTED = "SHIM" in str(propagation.__doc__)
@@ -405,13 +407,13 @@ def test_labels_hold_no_character_that_cannot_be_seen():
 def counted(monkeypatch):
     """Settings of all measurements made."""
     calls = []
-    whole = results.measure
+    whole = MEASURE.measure
 
     def counting(model, settings, *arguments):
         calls.append(settings)
         return whole(model, settings, *arguments)
 
-    monkeypatch.setattr(results, "measure", counting)
+    monkeypatch.setattr(MEASURE, "measure", counting)
     return calls
 
 
@@ -440,7 +442,7 @@ def test_results_of_a_text_are_found_without_a_tokenizer(folder, tmp_path, count
     ]
     assert first.attrs["t0"] == 3
     with monkeypatch.context() as patch:
-        patch.setattr(results, "load_tokenizer", pytest.fail)
+        patch.setattr(models, "load_tokenizer", pytest.fail)
         again = results_for_text(str(folder), TEXT, "nowhere", [tmp_path / "runs"], **options)
         xr.testing.assert_identical(again.drop_attrs(deep=False), first.drop_attrs(deep=False))
     changes = [{"bos": False}, {"repeat": False}, {"length": 4}, {"epsilon0": 0.01}]

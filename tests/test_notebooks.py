@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tiny_models import tiny_hf_model
 from universal_response import cli, load_results
-from universal_response.notebooks import parameters_of, run_notebook
+from universal_response.companion.notebooks import parameters_of, run_notebook
 
 ROOT = Path(__file__).parents[1]
 COURSE = sorted((ROOT / "notebooks" / "course").glob("*.ipynb"))

@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from universal_response import pairs, response
+from universal_response import response
+from universal_response.response import pairs
 
 # all sources ------------------------------------------------------------------------------
 

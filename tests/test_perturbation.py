@@ -7,8 +7,7 @@ import pytest
 import torch
 from tiny_models import VOCABULARY, random_tokens, tiny_hf_model, tiny_model
 from transformer_lens.tools.analysis import JacobianLens
-from universal_response import inner_products, linear_inner_products
-from universal_response.propagation import Direction, Scaling, Swap
+from universal_response import Direction, Scaling, Swap, inner_products, linear_inner_products
 
 T = 7  # longer than the sliding windows
 EPSILONS = [1e-3, 0.3, 1.0]

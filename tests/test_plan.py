@@ -25,8 +25,10 @@ from universal_response import (
     models,
     plan,
 )
+from universal_response.measurement.memory import CHUNK_BYTES
+from universal_response.measurement.plan.words import in_time
 from universal_response.measurement.settings import sources_of
-from universal_response.measurement.shards import CHUNK_BYTES
+from universal_response.models import weights
 from universal_response.propagation import products
 
 EPSILONS = (0.01, 0.05, 0.3)
@@ -39,6 +41,9 @@ PARAMETERS = {
     "llama-3.2-3b": 3_212_749_824,
     "gpt2-xl": 1_557_611_200,
 }
+
+
+PLAN = sys.modules[plan.plan.__module__]  # its name is that of the function
 
 
 def one_line(start):
@@ -54,14 +59,14 @@ def no_network(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(models.subprocess, "run", refuse)
-    monkeypatch.setattr(models, "snapshot_download", refuse)
+    monkeypatch.setattr(weights.subprocess, "run", refuse)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
 
 
 @pytest.fixture
 def rate(monkeypatch):
     """A device of 100 GFLOP/s, so that nothing is timed."""
-    monkeypatch.setattr(plan, "matrix_product_rate", lambda *_: 1e11)
+    monkeypatch.setattr(PLAN, "matrix_product_rate", lambda *_: 1e11)
 
 
 def tiny_size(architecture, folder):
@@ -311,7 +316,7 @@ def test_memory_does_not_grow_with_strengths_or_batch(architecture, tmp_path):
 
 
 def test_memory_that_does_not_suffice_is_told(rate, monkeypatch):
-    monkeypatch.setattr(plan, "_free_bytes", lambda _: 10**10)
+    monkeypatch.setattr(PLAN, "free_bytes", lambda _: 10**10)
     assert plan.plan("gpt2-xl", Settings(device="cpu")).warning == ""
     found = plan.plan("gemma-2-2b", Settings(device="cpu")).warning
     assert "10.00 GB free on cpu" in found
@@ -357,7 +362,7 @@ def test_rate_is_operations_over_median_time(monkeypatch, seconds_of_large, edge
         def blocked_autorange(self, min_run_time):
             return self.took
 
-    monkeypatch.setattr(plan, "Timer", Timer)
+    monkeypatch.setattr("universal_response.measurement.plan.speed.Timer", Timer)
     found = plan.matrix_product_rate(torch.device("cpu"), "bfloat16")
     assert found == pytest.approx(2 * 2048**3 / seconds_of_large)
     assert timed[-1] == edge
@@ -372,7 +377,7 @@ def test_rate_of_this_machine():
     [(0.2, "below 1 s"), (45.0, "45 s"), (600.0, "10 min"), (7300.0, "2.0 h"), (3e6, "35 days")],
 )
 def test_durations(seconds, said):
-    assert plan._duration(seconds) == said
+    assert in_time(seconds) == said
 
 
 # what is refused ---------------------------------------------------------------------------------
@@ -425,7 +430,7 @@ def run(monkeypatch, capsys, *arguments):
 def test_plan_of_registered_models(name, monkeypatch, capsys, no_network, rate):
     model = models.REGISTRY[name]
     monkeypatch.setenv("UNIVERSAL_RESPONSE_CACHE", "/no/such/folder")
-    monkeypatch.setattr(plan, "_free_bytes", lambda _: 10**12)
+    monkeypatch.setattr(PLAN, "free_bytes", lambda _: 10**12)
     code, out, err = run(monkeypatch, capsys, "--model", name, "--device", "cpu")
     assert (code, err) == (0, "")
     first, access, *table = out.splitlines()
@@ -446,7 +451,7 @@ def test_plan_of_registered_models(name, monkeypatch, capsys, no_network, rate):
 
 
 def test_plan_warns_of_memory(monkeypatch, capsys, rate):
-    monkeypatch.setattr(plan, "_free_bytes", lambda _: 10**9)
+    monkeypatch.setattr(PLAN, "free_bytes", lambda _: 10**9)
     code, out, _ = run(monkeypatch, capsys, "--model", "gpt2-xl", "--device", "cpu")
     assert code == 0
     assert out.splitlines()[-1].startswith("warning: memory")

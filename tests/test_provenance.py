@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
-from universal_response import Settings, cli, load_results, provenance
+from universal_response import Settings, cli, companion, load_results, measurement, provenance
 from universal_response.measurement import kind_of, settings_of
 
 SHIPPED = sorted((Path(__file__).parents[1] / "results").glob("*.nc"))
@@ -24,11 +24,11 @@ def test_the_command_has_the_settings_of_the_file(path, monkeypatch):
         return
     seen = {}
     monkeypatch.setattr(
-        cli.measurement,
+        measurement,
         "measure_into",
         lambda path, model, settings, progress: seen.update(model=model, settings=settings),
     )
-    monkeypatch.setattr(cli.notebooks, "run_notebook", lambda *arguments: None)
+    monkeypatch.setattr(companion.notebooks, "run_notebook", lambda *arguments: None)
     given = dict(part.split("=") for part in shlex.split(said.removeprefix("make figures ")))
     options = [f"--{name.lower()}={value}" for name, value in given.items()]
     outcome = CliRunner().invoke(cli.app, ["figures", *options, "--out", "nowhere"])

@@ -19,7 +19,7 @@ from universal_response import (
     results_for,
     save_results,
 )
-from universal_response.measurement import measure_into, shards
+from universal_response.measurement import measure_into, places, shards
 
 MEASURE = sys.modules[measure.__module__]  # its name is that of the function
 SETTINGS = Settings(
@@ -324,7 +324,16 @@ def rules():
     """The files that decide the bits of a shard."""
     found = [*shards.LIBRARY.glob("propagation*"), *shards.LIBRARY.glob("propagation/*.py")]
     names = {path.relative_to(shards.LIBRARY).as_posix() for path in found if path.is_file()}
-    return sorted(names | {"metrics.py", "pairs.py", "measurement/shards.py"})
+    return sorted(
+        names
+        | {
+            "metrics.py",
+            "perturbation.py",
+            "response/pairs.py",
+            "measurement/sums.py",
+            "measurement/memory.py",
+        }
+    )
 
 
 @pytest.mark.parametrize("name", rules())
@@ -359,7 +368,7 @@ def test_unknown_weights_cannot_be_resumed(tmp_path):
 
 def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, finished, monkeypatch):
     """As with Ctrl-C: finished shards stay beside the file to come, and go when it is there."""
-    name, one_shard = str(weights / "tiny"), MEASURE.measure_shard
+    name, one_shard = str(weights / "tiny"), places.measure_shard
     measured = []
 
     def interrupted(*arguments):
@@ -369,7 +378,7 @@ def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, finished
         return one_shard(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(MEASURE, "measure_shard", interrupted)
+        patch.setattr(places, "measure_shard", interrupted)
         with pytest.raises(KeyboardInterrupt):
             results_for(name, SETTINGS, tmp_path)
     (left,) = tmp_path.iterdir()
@@ -380,7 +389,7 @@ def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, finished
         measured.append(arguments)
         return one_shard(*arguments)
 
-    monkeypatch.setattr(MEASURE, "measure_shard", counted)
+    monkeypatch.setattr(places, "measure_shard", counted)
     found = results_for(name, SETTINGS, tmp_path)
     assert len(measured) == SHARDS
     (saved,) = tmp_path.iterdir()

@@ -10,6 +10,7 @@ from tiny_models import tiny_hf_model
 from universal_response import load_results, subtraction
 from universal_response.models import load_model
 from universal_response.subtraction import Float32Products, measure_subtraction
+from universal_response.subtraction.measure import Asked, _weights_of
 
 EPSILONS = (1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 # Weaker, and (1 - epsilon) x rounds to x: half the distance between neighbours, as a part of x.
@@ -94,7 +95,7 @@ def test_models_are_left_as_they_were(folder):
     double = load_model(folder, dtype="float64", tokenizer=False)
     low = load_model(folder, dtype="bfloat16", tokenizer=False)
     before = [each.clone() for each in double.original_model.parameters()]
-    with subtraction._weights_of(double, low):
+    with _weights_of(double, low):
         for each, theirs in zip(
             double.original_model.parameters(), low.original_model.parameters(), strict=True
         ):
@@ -102,7 +103,7 @@ def test_models_are_left_as_they_were(folder):
             assert torch.equal(each.to(torch.bfloat16), theirs)
     for each, kept in zip(double.original_model.parameters(), before, strict=True):
         assert torch.equal(each, kept)
-    asked = subtraction.Asked(torch.arange(6)[None], torch.tensor([1]), (0.1,))
+    asked = Asked(torch.arange(6)[None], torch.tensor([1]), (0.1,))
     subtraction.subtracted(double, asked)
     assert not any(point.fwd_hooks for point in double.hook_dict.values())
 

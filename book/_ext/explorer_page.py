@@ -4,7 +4,7 @@ import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from universal_response import explorer
+from universal_response.companion import explorer
 
 PAGE = "book/explorer"
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from universal_response.notebooks import write_student_notebooks
+from universal_response.companion.notebooks import write_student_notebooks
 
 
 def _write(app):

@@ -1,18 +1,45 @@
-"""Response metrics: pure functions of the inner products, a T x T matrix per position and strength.
+"""Inner products and the response metrics made of them, a T x T matrix per position and strength.
 
 Notation: x_j is the clean residual vector at token j, D_j = x'_j - x_j its response. Every metric
 returns a tensor (position, epsilon, sequence, source, target) that is zero for target < source.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from universal_response.propagation import InnerProducts
-
 ResponseMatrix = Float[Tensor, "position epsilon sequence source target"]
+
+
+@dataclass(frozen=True)
+class InnerProducts:
+    """All the metrics need to know of a measurement (six inner products, method page).
+
+    With x_j the clean residual vector at token j and D_j its change. Entries left of the source
+    are exactly zero (causality), and so are all at positions before the perturbed one.
+
+    Attributes:
+        state_state: |x_j|^2, shape (position, sequence, target).
+        response_response: D_j . D_j, shape (position, epsilon, sequence, source, target).
+        response_state: D_j . x_j, same shape.
+        response_source: D_j . D_i, the response at j against that at the perturbed token i.
+        response_perturbation: D_j . D_i^(0), against the perturbation made.
+        perpendicular: |D_j - (D_j . x_j / x_j . x_j) x_j|^2, of the part perpendicular to x_j.
+        sources: token index i of every perturbed source, (sequence, source).
+        fallback_modules: names of modules that have no rule and ran by subtraction.
+    """
+
+    state_state: Float[Tensor, "position sequence target"]
+    response_response: Float[Tensor, "position epsilon sequence source target"]
+    response_state: Float[Tensor, "position epsilon sequence source target"]
+    response_source: Float[Tensor, "position epsilon sequence source target"]
+    response_perturbation: Float[Tensor, "position epsilon sequence source target"]
+    perpendicular: Float[Tensor, "position epsilon sequence source target"]
+    sources: Int[Tensor, "sequence source"]
+    fallback_modules: tuple[str, ...] = ()
 
 
 def delta(products: InnerProducts) -> ResponseMatrix:

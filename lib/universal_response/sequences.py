@@ -1,7 +1,9 @@
 """Token sequences: repeated random blocks (caption of Fig. 1), texts, and files of token ids."""
 
+import hashlib
 import re
 from collections.abc import Sequence
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +39,7 @@ def repeated_random_tokens(
     Raises:
         ValueError: t0, batch or vocabulary_size too small.
     """
-    if t0 < 2:
-        raise ValueError(f"t0={t0}: the repeated block needs at least 2 tokens; use t0 >= 2")
+    check_block(t0)
     if batch < 1:
         raise ValueError(f"batch={batch}: at least one sequence is needed; use batch >= 1")
     if vocabulary_size < 2:
@@ -54,6 +55,16 @@ def repeated_random_tokens(
     else:
         block = generator.integers(vocabulary_size, size=(batch, t0), dtype=np.int64)
     return np.concatenate([block, block], axis=1)
+
+
+def check_block(t0: int) -> None:
+    """Refuse a block of random tokens that is too short to be repeated.
+
+    Raises:
+        ValueError: t0 < 2.
+    """
+    if t0 < 2:
+        raise ValueError(f"t0={t0}: the repeated block needs at least 2 tokens; use t0 >= 2")
 
 
 def stratified_sources(
@@ -94,6 +105,12 @@ def passages(text: str) -> list[str]:
     """Split a text at blank lines; line breaks inside a passage are part of it."""
     parts = re.split(r"\n(?:[ \t]*\n)+", text.replace("\r\n", "\n"))
     return [part.strip("\n") for part in parts if part.strip()]
+
+
+def text_digest(text: str, bos: bool | None, repeat: bool, length: int | None) -> str:
+    """Digest of a text and of how it is cut into tokens."""
+    asked = repr((passages(text), bos, repeat, length))
+    return hashlib.sha256(asked.encode()).hexdigest()
 
 
 def tokens_of_text(
@@ -175,6 +192,44 @@ def read_tokens(
                 f"{len(rows[0][1])}; make all lines equally long"
             )
     return _cut("sequence", [[int(part) for part in row] for _, row in rows], length, repeat)
+
+
+def token_rows(tokens: Any) -> tuple[tuple[int, ...], ...]:
+    """The tokens as tuples of int.
+
+    Raises:
+        ValueError: no rows of whole numbers.
+    """
+    try:
+        return tuple(tuple(index(token) for token in row) for row in tokens)
+    except TypeError:
+        raise ValueError(
+            "tokens: not an array (sequence, token) of whole numbers; give a list of token ids for "
+            "each sequence"
+        ) from None
+
+
+def check_rows(rows: Sequence[Sequence[int]], t0: int) -> None:
+    """Check that sequences can be measured together and that a block of t0 tokens is repeated.
+
+    Raises:
+        ValueError: none, ragged, a single token, or no such block.
+    """
+    if not rows or len(rows[0]) < 2:
+        raise ValueError("tokens: give at least one sequence of at least 2 tokens")
+    for number, row in enumerate(rows):
+        if len(row) != len(rows[0]):
+            raise ValueError(
+                f"tokens: sequence {number} has {len(row)} of them, sequence 0 has {len(rows[0])}; "
+                "make all sequences equally long"
+            )
+        starts = range(len(row) - 2 * t0 + 1)
+        repeats = any(row[at : at + t0] == row[at + t0 : at + 2 * t0] for at in starts)
+        if t0 and (t0 < 2 or not repeats):
+            raise ValueError(
+                f"t0={t0}: sequence {number} does not hold a block of so many tokens (at least 2) "
+                "twice in a row; use t0=0 if nothing repeats"
+            )
 
 
 def token_labels(tokens: Int[np.ndarray, "sequence token"], tokenizer: Any) -> np.ndarray:

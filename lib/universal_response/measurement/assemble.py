@@ -6,18 +6,19 @@ import numpy as np
 import torch
 import xarray as xr
 
+from universal_response.measurement.description import attributes_of
+from universal_response.measurement.job import Job, Shard
+from universal_response.measurement.schema import SCHEMA_VERSIONS
 from universal_response.measurement.settings import Settings
-from universal_response.measurement.shards import GROWING, Job, Shard
+from universal_response.measurement.sums import GROWING
 from universal_response.metrics import METRICS
-from universal_response.pairs import number_of_pairs
 from universal_response.response import (
     error_over_pairs,
     geometric_over_pairs,
     mean_over_pairs,
     window,
 )
-
-SCHEMA_VERSION = 3
+from universal_response.response.pairs import number_of_pairs
 
 Parts = dict[str, np.ndarray]
 
@@ -67,10 +68,17 @@ def assemble(job: Job, shards: dict[Shard, Parts]) -> xr.Dataset:
         if settings.linear:
             coordinates["pair_distance"] = pair_distances(settings.peak)
     names = sorted({name for parts in kinds.values() for name in parts["fallback_modules"]})
-    attributes = _attributes(job) | {
-        "fallback_modules": ", ".join(names) or "none",
-        "wall_time_s": round(sum(float(parts["seconds"].sum()) for parts in kinds.values()), 1),
-    }
+    attributes = (
+        job.subject.attributes
+        | attributes_of(settings)
+        | {
+            "schema_version": SCHEMA_VERSIONS["response"],
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "fallback_modules": ", ".join(names) or "none",
+            "products_effect": job.effect,
+            "wall_time_s": round(sum(float(parts["seconds"].sum()) for parts in kinds.values()), 1),
+        }
+    )
     return xr.Dataset(variables, coordinates, attributes)
 
 
@@ -162,30 +170,3 @@ def _pairs(rows: np.ndarray, settings: Settings) -> xr.DataArray:
         if distance < settings.t:
             chosen[..., place] = rows[..., distance]
     return xr.DataArray(chosen, dims=("sequence", "metric", "draw", "pair_distance"))
-
-
-def _attributes(job: Job) -> dict[str, object]:
-    settings, perturbation = job.settings, job.settings.perturbation
-    of_text = {"text_sha256": settings.text_sha256} if settings.input == "text" else {}
-    of_swap = {"token": perturbation.token} if hasattr(perturbation, "token") else {}
-    return (
-        job.subject.attributes
-        | of_text
-        | {
-            "schema_version": SCHEMA_VERSION,
-            "input": settings.input,
-            "t0": settings.t0,
-            "batch": settings.batch,
-            "distance": "none" if settings.peak is None else settings.peak,
-            "epsilon0": settings.epsilon0 if settings.epsilons else "none",
-            "seed": settings.seed if settings.drawn else "none",
-            "distinct": int(settings.distinct),
-            "sources": settings.sources or "all",
-            "perturbation": perturbation.name,
-            "perturbed_position": settings.perturbed_position,
-            "products": settings.products,
-            "dtype": str(job.subject.dtype).removeprefix("torch."),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        | {f"perturbation_{name}": value for name, value in of_swap.items()}
-    )

@@ -1,19 +1,19 @@
-"""What is measured: settings, checked where they are made and described in one place."""
+"""What is measured: settings, checked where they are made, and the tokens they stand for."""
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from operator import index
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from universal_response.models import DTYPES
-from universal_response.propagation import PRODUCTS, Scaling
+from universal_response.number_types import PRODUCTS, check_dtype
+from universal_response.perturbation import Perturbation, Scaling
 from universal_response.sequences import (
-    passages,
+    check_block,
+    check_rows,
     repeated_random_tokens,
     stratified_sources,
+    text_digest,
+    token_rows,
     tokens_of_text,
 )
 
@@ -57,7 +57,7 @@ class Settings:
     epsilon0: float = 0.05
     distance: int | None = None
     sources: int | None = None
-    perturbation: Any = Scaling()  # noqa: RUF009 (frozen)
+    perturbation: Perturbation = Scaling()  # noqa: RUF009 (frozen)
     perturbed_position: int = 0
     seed: int = 0
     distinct: bool = False
@@ -120,40 +120,44 @@ class Settings:
         object.__setattr__(self, "epsilons", tuple(float(epsilon) for epsilon in self.epsilons))
         if self.tokens is not None:
             object.__setattr__(self, "tokens", token_rows(self.tokens))
-            _check_tokens(self.tokens, self.t0)
+            check_rows(self.tokens, self.t0)
             object.__setattr__(self, "batch", len(self.tokens))
-        elif self.t0 < 2:
-            raise ValueError(
-                f"t0={self.t0}: the repeated block needs at least 2 tokens; use t0 >= 2"
-            )
+        else:
+            check_block(self.t0)
         if not self.drawn:
             object.__setattr__(self, "seed", 0)
         if self.batch < 1:
             raise ValueError(f"batch={self.batch}: use at least one sequence, batch >= 1")
-        self._check_strengths()
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: use a seed >= 0")
+        if self.distinct and self.tokens is not None:
+            raise ValueError("distinct: only for random tokens; leave it out with given ones")
+        self._check_strengths()
+        self._check_places()
+        self._check_perturbation()
+        check_dtype(self.dtype)
+        if self.products not in (*PRODUCTS, "auto"):
+            raise ValueError(f"products={self.products}: choose one of {', '.join(PRODUCTS)}, auto")
+        if self.sequences_per_chunk is not None and self.sequences_per_chunk < 1:
+            raise ValueError(
+                f"sequences_per_chunk={self.sequences_per_chunk}: use at least 1, or None to choose"
+            )
+
+    def _check_places(self) -> None:
         if self.distance is not None and not 0 <= self.distance < self.t:
             raise ValueError(f"distance={self.distance}: use 0 <= distance < T = {self.t}")
         if self.sources is not None and not 1 <= self.sources <= self.t:
             raise ValueError(
                 f"sources={self.sources}: use 1 to T = {self.t} of them, or None for all"
             )
+
+    def _check_perturbation(self) -> None:
         if self.perturbed_position < 0:
             raise ValueError(f"perturbed_position={self.perturbed_position}: use a position >= 0")
-        if not hasattr(self.perturbation, "name"):
+        if not isinstance(self.perturbation, Perturbation):
             raise ValueError(
                 f"perturbation={self.perturbation!r}: use ur.Scaling(), ur.Direction(vector) or "
                 "ur.Swap(token)"
-            )
-        if self.distinct and self.tokens is not None:
-            raise ValueError("distinct: only for random tokens; leave it out with given ones")
-        for name, known in (("dtype", DTYPES), ("products", (*PRODUCTS, "auto"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)}: choose one of {', '.join(known)}")
-        if self.sequences_per_chunk is not None and self.sequences_per_chunk < 1:
-            raise ValueError(
-                f"sequences_per_chunk={self.sequences_per_chunk}: use at least 1, or None to choose"
             )
 
     def _check_strengths(self) -> None:
@@ -168,23 +172,6 @@ class Settings:
             raise ValueError(
                 f"epsilon0={self.epsilon0:g}: must be one of epsilons={self.epsilons}; add it there"
             )
-
-
-def description(settings: Settings) -> dict[str, object]:
-    """Which measurement this is: all settings that decide its numbers, but for rounding.
-
-    File names, shards and requests for results are told apart by it.
-    """
-    undecided = ("device", "sequences_per_chunk", "text_sha256")
-    found = {one.name: getattr(settings, one.name) for one in fields(settings)}
-    return {name: value for name, value in found.items() if name not in undecided} | {
-        "epsilon0": settings.epsilon0 if settings.epsilons else None,
-        "distance": settings.peak,
-        "perturbation": [
-            settings.perturbation.name,
-            *(_content(value) for value in vars(settings.perturbation).values()),
-        ],
-    }
 
 
 def tokens_of(settings: Settings, context: int, vocabulary: int) -> np.ndarray:
@@ -224,54 +211,3 @@ def sources_of(settings: Settings) -> np.ndarray:
         return np.tile(np.arange(settings.t), (settings.batch, 1))
     generators = np.random.default_rng(settings.seed).spawn(settings.batch)
     return np.stack([stratified_sources(settings.t, settings.sources, one) for one in generators])
-
-
-def text_digest(text: str, bos: bool | None, repeat: bool, length: int | None) -> str:
-    """Digest of a text and of how it is cut into tokens."""
-    asked = repr((passages(text), bos, repeat, length))
-    return hashlib.sha256(asked.encode()).hexdigest()
-
-
-def _content(value: Any) -> object:
-    """A number or a word as it is, of a vector the digest."""
-    if not hasattr(value, "tolist"):
-        return value
-    return hashlib.sha256(np.asarray(value.tolist(), dtype=float).tobytes()).hexdigest()
-
-
-def token_rows(tokens: Any) -> tuple[tuple[int, ...], ...]:
-    """The tokens as tuples of int.
-
-    Raises:
-        ValueError: no rows of whole numbers.
-    """
-    try:
-        return tuple(tuple(index(token) for token in row) for row in tokens)
-    except TypeError:
-        raise ValueError(
-            "tokens: not an array (sequence, token) of whole numbers; give a list of token ids for "
-            "each sequence"
-        ) from None
-
-
-def _check_tokens(rows: Sequence[Sequence[int]], t0: int) -> None:
-    """Check that sequences can be measured together and that a block of t0 tokens is repeated.
-
-    Raises:
-        ValueError: none, ragged, a single token, or no such block.
-    """
-    if not rows or len(rows[0]) < 2:
-        raise ValueError("tokens: give at least one sequence of at least 2 tokens")
-    for number, row in enumerate(rows):
-        if len(row) != len(rows[0]):
-            raise ValueError(
-                f"tokens: sequence {number} has {len(row)} of them, sequence 0 has {len(rows[0])}; "
-                "make all sequences equally long"
-            )
-        starts = range(len(row) - 2 * t0 + 1)
-        repeats = any(row[at : at + t0] == row[at + t0 : at + 2 * t0] for at in starts)
-        if t0 and (t0 < 2 or not repeats):
-            raise ValueError(
-                f"t0={t0}: sequence {number} does not hold a block of so many tokens (at least 2) "
-                "twice in a row; use t0=0 if nothing repeats"
-            )

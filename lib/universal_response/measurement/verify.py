@@ -7,10 +7,11 @@ import xarray as xr
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.measurement import _version2
+from universal_response.measurement.description import settings_of
 from universal_response.measurement.measure import measure
-from universal_response.measurement.results import settings_of
-from universal_response.measurement.settings import Settings, sources_of, token_rows, tokens_of
+from universal_response.measurement.settings import Settings, sources_of, tokens_of
 from universal_response.models import Provenance, load_model
+from universal_response.sequences import token_rows
 
 RELATIVE = 1e-3  # of a number; of a cosine absolute
 TURNLESS = 1e-9  # of C_delta^2: where D is parallel to x, C_phi is what rounding leaves of it

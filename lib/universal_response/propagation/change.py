@@ -6,11 +6,9 @@ A function without a rule raises `NoRule`; nothing passes silently. Values are c
 a rule asks for them: most are known already from the clean pass (`Rows`).
 """
 
-import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -199,42 +197,6 @@ def _takes(rule: Rule, *arguments: Any, **named: Any) -> bool:
     except TypeError:
         return False
     return True
-
-
-def carry(
-    function: Callable[..., Any], value: Tensor, change: Tensor, limit: bool = False
-) -> tuple[Tensor, Tensor]:
-    """The change of a function's result, exact at any strength.
-
-    Args:
-        function: any function of a tensor that is made of operations with a rule, or a module.
-        value: the clean argument.
-        change: that is made to it, of the same shape; float64 for full precision.
-        limit: leave out products of changes: the derivative of the function applied to `change`.
-
-    Returns:
-        function(value), and function(value + change) - function(value).
-
-    Raises:
-        NoRule: an operation has no rule (and is not inside a module that can be run by itself).
-        ValueError: the shapes differ, or the result does not depend on the argument.
-    """
-    if value.shape != change.shape:
-        raise ValueError(
-            f"change: its shape {tuple(change.shape)} is not that of value, {tuple(value.shape)}"
-        )
-    from universal_response.propagation.modules import carrying  # the modules' rules use these
-
-    inside: AbstractContextManager[Any] = nullcontext()
-    if isinstance(function, torch.nn.Module):
-        if change.dtype == torch.float64:
-            function = copy.deepcopy(function).double()
-        inside = carrying(function)
-    with torch.no_grad(), inside:
-        found = function(Carried(value.detach(), change.detach(), Terms(limit)))
-        if isinstance(found, Carried):
-            return found.value, found.change
-    raise ValueError("function: its result does not depend on the argument")
 
 
 def now(argument: Any) -> Any:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.func import functional_call, jvp
 from transformers.pytorch_utils import Conv1D
 
-from universal_response.propagation import rules
+from universal_response.propagation import linear_functions, rules  # noqa: F401 (enters its rules)
 from universal_response.propagation.change import Carried, NoRule, find, made
 from universal_response.propagation.nonlinear import activated
 from universal_response.propagation.norms import norm_change

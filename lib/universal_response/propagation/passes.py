@@ -19,13 +19,13 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers.cache_utils import Cache, DynamicLayer
 
+from universal_response.perturbation import Perturbation, Scaling
 from universal_response.propagation.attention import Attended, Clean
 from universal_response.propagation.blocks import Blocks, unbridged
 from universal_response.propagation.change import Carried, Pair, Terms
 from universal_response.propagation.hooks import outputs_seen, started, states_seen, tuples_noted
 from universal_response.propagation.modules import Carrying, Tape, carrying
 from universal_response.propagation.observing import Observers, Seen, check
-from universal_response.propagation.perturbation import Perturbation, Scaling
 from universal_response.propagation.precision import FullPrecision
 from universal_response.propagation.reduction import (
     Entries,
@@ -281,16 +281,16 @@ def _check_finite(by_position: Tensor, blocks: Blocks, what: str) -> None:
 
 
 def _direction(run: _Run, perturbation: Perturbation, position: int) -> Tensor:
-    def replaced(token: Tensor) -> Tensor:
+    def replaced(token: int) -> Tensor:
         n_tokens = run.blocks.base.get_input_embeddings().weight.shape[0]
         if position > 0:
             raise ValueError(
                 f"perturbation: another token stands at the input only; use perturbed_position=0, "
                 f"not {position}"
             )
-        if not 0 <= int(token) < n_tokens:
-            raise ValueError(f"perturbation: token {int(token)} is not one of 0 .. {n_tokens - 1}")
-        other = _Run(run.blocks, torch.full_like(run.tokens, int(token)), Tape(False), run.carrying)
+        if not 0 <= token < n_tokens:
+            raise ValueError(f"perturbation: token {token} is not one of 0 .. {n_tokens - 1}")
+        other = _Run(run.blocks, torch.full_like(run.tokens, token), Tape(False), run.carrying)
         return _input_of(other)
 
     exact = torch.float32 if run.device.type == "mps" else torch.float64

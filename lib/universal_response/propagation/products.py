@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-PRODUCTS = ("float32", "tf32", "bfloat16")
+from universal_response.number_types import PRODUCTS
 
 # The copies live as long as a measurement; a model that would need more runs without them.
 PREPACKED_BYTES = 512 * 2**20

@@ -6,13 +6,11 @@ limit of weak strengths the response per unit of epsilon is that to the directio
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-Embed = Callable[[Tensor], Tensor]
+# Tensors (sequence token, d_model), not named so: settings are made before PyTorch is imported.
+Vectors = Any
+Embed = Callable[[int], Vectors]
 
 
 @runtime_checkable
@@ -23,9 +21,7 @@ class Perturbation(Protocol):
     def name(self) -> str:
         """In words, for the attributes of results."""
 
-    def direction(
-        self, states: Float[Tensor, "token d_model"], replaced: Embed
-    ) -> Float[Tensor, "token d_model"]:
+    def direction(self, states: Vectors, replaced: Embed) -> Vectors:
         """The change of each state at unit strength.
 
         Args:
@@ -40,7 +36,7 @@ class Scaling:
 
     name: str = "scaling"
 
-    def direction(self, states: Tensor, replaced: Embed) -> Tensor:
+    def direction(self, states: Vectors, replaced: Embed) -> Vectors:
         return -states
 
 
@@ -49,14 +45,14 @@ class Direction:
     """x -> x + epsilon |x| u, u the unit vector along a given one.
 
     Attributes:
-        vector: (d_model,), not zero.
+        vector: tensor or array (d_model,), not all zero.
     """
 
-    vector: Float[Tensor, " d_model"]
+    vector: Any
     name: str = "direction"
 
-    def direction(self, states: Tensor, replaced: Embed) -> Tensor:
-        along = torch.as_tensor(self.vector).to(states)
+    def direction(self, states: Vectors, replaced: Embed) -> Vectors:
+        along = states.new_tensor(self.vector.tolist())
         width = states.shape[-1]
         if along.shape != (width,) or not (along.isfinite().all() and along.any()):
             raise ValueError(
@@ -76,5 +72,5 @@ class Swap:
     token: int
     name: str = "swap"
 
-    def direction(self, states: Tensor, replaced: Embed) -> Tensor:
-        return replaced(torch.tensor(self.token)).to(states) - states
+    def direction(self, states: Vectors, replaced: Embed) -> Vectors:
+        return replaced(self.token).to(states) - states

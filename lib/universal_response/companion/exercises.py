@@ -16,8 +16,7 @@ import torch
 import xarray as xr
 
 from universal_response.measurement import load_results
-from universal_response.metrics import METRICS
-from universal_response.propagation import InnerProducts
+from universal_response.metrics import METRICS, InnerProducts
 from universal_response.response import (
     POWER,
     at_epsilon,
@@ -27,7 +26,7 @@ from universal_response.response import (
     window,
 )
 
-SHIPPED = Path(__file__).parents[2] / "results"
+SHIPPED = Path(__file__).parents[3] / "results"
 SESSION_MINUTES = 90
 
 

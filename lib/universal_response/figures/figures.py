@@ -22,7 +22,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import NullFormatter
 
 from universal_response import measurement, models, response
-from universal_response.figure_data import drawn_values
+from universal_response.figures.data import drawn_values
 from universal_response.subtraction import typical_error
 
 # Okabe and Ito's colour-blind-safe palette; green and blue as the caption of Fig. 3 has them.

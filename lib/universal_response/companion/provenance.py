@@ -7,8 +7,13 @@ from dataclasses import replace
 import pandas as pd
 import xarray as xr
 
-from universal_response.measurement import DEFAULT_EPSILONS, Settings, kind_of, settings_of
-from universal_response.measurement.settings import description
+from universal_response.measurement import (
+    DEFAULT_EPSILONS,
+    Settings,
+    description,
+    kind_of,
+    settings_of,
+)
 
 
 def how_made(dataset: xr.Dataset) -> str:

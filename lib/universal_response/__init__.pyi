@@ -1,0 +1,69 @@
+from . import (
+    claims,
+    companion,
+    figures,
+    measurement,
+    metrics,
+    models,
+    propagation,
+    response,
+    subtraction,
+)
+from .companion import provenance
+from .measurement import (
+    Settings,
+    architecture_of,
+    load_results,
+    measure,
+    measure_into,
+    plan,
+    results_for,
+    results_for_text,
+    save_results,
+    settings_of,
+    verify,
+)
+from .metrics import InnerProducts
+from .models import REGISTRY, load_model, load_tokenizer, reference_architecture
+from .perturbation import Direction, Scaling, Swap
+from .propagation import carry, inner_products, linear_inner_products
+from .sequences import read_text, read_tokens, repeated_random_tokens, tokens_of_text
+
+__all__ = [
+    "REGISTRY",
+    "Direction",
+    "InnerProducts",
+    "Scaling",
+    "Settings",
+    "Swap",
+    "architecture_of",
+    "carry",
+    "claims",
+    "companion",
+    "figures",
+    "inner_products",
+    "linear_inner_products",
+    "load_model",
+    "load_results",
+    "load_tokenizer",
+    "measure",
+    "measure_into",
+    "measurement",
+    "metrics",
+    "models",
+    "plan",
+    "propagation",
+    "provenance",
+    "read_text",
+    "read_tokens",
+    "reference_architecture",
+    "repeated_random_tokens",
+    "response",
+    "results_for",
+    "results_for_text",
+    "save_results",
+    "settings_of",
+    "subtraction",
+    "tokens_of_text",
+    "verify",
+]

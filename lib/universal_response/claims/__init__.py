@@ -1,0 +1,9 @@
+"""Dataset -> verdicts: what the abstract and the captions of the paper state, tested on results.
+
+Each claim is one quantity with its standard error over sequences (bootstrap, `response.resample`)
+and a bound chosen before looking: a deviation called small must be below 10 %.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

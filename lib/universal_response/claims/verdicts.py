@@ -1,0 +1,65 @@
+"""Claims tested on the results of a model."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from universal_response import response
+from universal_response.claims.quantities import WEAK
+from universal_response.claims.statements import CLAIMS, Claim
+from universal_response.response import Estimate
+
+HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+
+REPORTED, UNTESTED = "reported, no bound", "not testable here"
+
+VERDICTS = (HOLDS, FAILS, UNDECIDED, REPORTED, UNTESTED)
+
+N_RESAMPLES = 400
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim tested on one model."""
+
+    claim: Claim
+    estimate: Estimate | None
+    verdict: str
+
+
+def evaluate_claims(
+    dataset: xr.Dataset, generator: np.random.Generator, n_resamples: int = N_RESAMPLES
+) -> list[Finding]:
+    """Test every claim of `CLAIMS` on the results of one model.
+
+    A bound counts as kept or broken only beyond two standard errors; `undecided` otherwise. Nothing
+    is testable without a standard error or a strength below `WEAK`.
+
+    Args:
+        dataset: results with linear limit.
+        generator: of the bootstrap.
+        n_resamples: draws of the bootstrap.
+    """
+    if dataset.sizes["sequence"] < 2 or not (dataset.epsilon < WEAK).any():
+        return [Finding(claim, None, UNTESTED) for claim in CLAIMS]
+    means = response.resample(dataset, n_resamples, generator)
+    return [_tested(claim, dataset, means) for claim in CLAIMS]
+
+
+def _tested(claim: Claim, dataset: xr.Dataset, means: xr.Dataset) -> Finding:
+    if claim.evaluate is None:
+        return Finding(claim, None, UNTESTED)
+    found = response.estimate(claim.evaluate(dataset, means))
+    if not math.isfinite(found.value):
+        return Finding(claim, None, UNTESTED)
+    if claim.holds is None:
+        return Finding(claim, found, REPORTED)
+    reach = 2 * found.error
+    verdicts = {
+        claim.holds(Estimate(found.value + shift, found.error)) for shift in (-reach, 0.0, reach)
+    }
+    if len(verdicts) > 1:
+        return Finding(claim, found, UNDECIDED)
+    return Finding(claim, found, HOLDS if verdicts.pop() else FAILS)

@@ -1,0 +1,59 @@
+"""Command line: plan, measure, verify, figures, student-notebooks, models."""
+
+import os
+import sys
+import warnings
+
+import typer
+
+from universal_response.cli import making, measuring
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Response of language models to weak single-token perturbations (arXiv 2411.07071).",
+)
+app.command("plan")(measuring.show_plan)
+app.command("measure")(measuring.measure)
+app.command("verify")(measuring.verify)
+app.command("figures")(making.figures)
+app.command("student-notebooks")(making.student_notebooks)
+app.command("models")(making.list_models)
+
+
+def main() -> None:
+    """Entry point: bad input gives one line on stderr and exit code 2, not a traceback.
+
+    Set UNIVERSAL_RESPONSE_TRACEBACK=1 to see the traceback.
+    """
+    warnings.showwarning = _one_line
+    try:
+        code = app(standalone_mode=False)
+    except (ValueError, OSError, RuntimeError, typer.TyperException) as error:
+        unexpected = isinstance(error, RuntimeError) and not _out_of_memory(error)
+        if unexpected or os.environ.get("UNIVERSAL_RESPONSE_TRACEBACK"):
+            raise
+        typer.echo(f"error: {_said(error)}", err=True)
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("error: interrupted; nothing was written", err=True)
+        sys.exit(130)
+    sys.exit(code or 0)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, typer.TyperException):
+        return " ".join(error.format_message().split())
+    if _out_of_memory(error):
+        return "memory: the device has too little; use --sequences-per-chunk 1 or fewer epsilons"
+    return str(error)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether it is PyTorch's error, told by its name: it may not have been imported."""
+    return type(error).__name__ == "OutOfMemoryError"
+
+
+def _one_line(message: Warning | str, *args: object, **kwargs: object) -> None:
+    typer.echo(f"warning: {message}", err=True)

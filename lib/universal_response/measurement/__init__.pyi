@@ -1,0 +1,41 @@
+from . import plan
+from .description import description, file_stem, results_name, settings_of
+from .find import results_for, results_for_text
+from .job import SEQUENCES_PER_SHARD
+from .measure import measure, measure_into
+from .memory import bytes_of_strength, strengths_at_a_time
+from .results import architecture_of, load_results, save_results
+from .schema import SCHEMA_VERSIONS, kind_of, stored_bits
+from .settings import DEFAULT_EPSILONS, RANDOM, Settings
+from .subject import describe, device_memory, git_commit
+from .verify import Verification, check_weights, verify
+
+__all__ = [
+    "DEFAULT_EPSILONS",
+    "RANDOM",
+    "SCHEMA_VERSIONS",
+    "SEQUENCES_PER_SHARD",
+    "Settings",
+    "Verification",
+    "architecture_of",
+    "bytes_of_strength",
+    "check_weights",
+    "describe",
+    "description",
+    "device_memory",
+    "file_stem",
+    "git_commit",
+    "kind_of",
+    "load_results",
+    "measure",
+    "measure_into",
+    "plan",
+    "results_for",
+    "results_for_text",
+    "results_name",
+    "save_results",
+    "settings_of",
+    "stored_bits",
+    "strengths_at_a_time",
+    "verify",
+]

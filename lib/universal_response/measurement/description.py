@@ -1,0 +1,131 @@
+"""Which measurement this is: the one description that all names and comparisons are made of.
+
+File names (`results_name`), shards (`shards.identity`), requests (`answers`) and the attributes of
+a file (`attributes_of`, and back: `settings_of`) tell measurements apart by `description`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from universal_response import models
+from universal_response.measurement.settings import RANDOM, Settings
+from universal_response.perturbation import Direction, Scaling, Swap
+from universal_response.sequences import token_rows
+
+# Settings that change no more than rounding, and what the tokens say already.
+UNDECIDED = ("device", "sequences_per_chunk", "text_sha256")
+
+
+def description(settings: Settings) -> dict[str, object]:
+    """All settings that decide the numbers of a measurement, but for rounding."""
+    found = {one.name: getattr(settings, one.name) for one in fields(settings)}
+    return {name: value for name, value in found.items() if name not in UNDECIDED} | {
+        "epsilon0": settings.epsilon0 if settings.epsilons else None,
+        "distance": settings.peak,
+        "perturbation": [
+            settings.perturbation.name,
+            *(_content(value) for value in vars(settings.perturbation).values()),
+        ],
+    }
+
+
+def results_name(model: str, settings: Settings) -> str:
+    """File name of a measurement: model, T0, batch, seed and a digest of its description."""
+    digest = hashlib.sha256(repr(description(settings)).encode()).hexdigest()[:8]
+    drawn = f"s{settings.seed}" if settings.tokens is None else settings.input
+    return f"{file_stem(model)}-t{settings.t0}-b{settings.batch}-{drawn}-{digest}.nc"
+
+
+def file_stem(model: str) -> str:
+    """A model in a file name: its registered name, the name of its folder, or owner--name."""
+    return Path(model).name if Path(model).is_dir() else model.replace("/", "--")
+
+
+def attributes_of(settings: Settings) -> dict[str, object]:
+    """What the attributes of a results file say of the settings; `settings_of` reads it."""
+    perturbation = settings.perturbation
+    found: dict[str, object] = {
+        "input": settings.input,
+        "t0": settings.t0,
+        "batch": settings.batch,
+        "distance": "none" if settings.peak is None else settings.peak,
+        "epsilon0": settings.epsilon0 if settings.epsilons else "none",
+        "seed": settings.seed if settings.drawn else "none",
+        "distinct": int(settings.distinct),
+        "sources": settings.sources or "all",
+        "perturbation": perturbation.name,
+        "perturbed_position": settings.perturbed_position,
+        "products": settings.products,
+        "dtype": settings.dtype,
+    }
+    if settings.input == "text":
+        found["text_sha256"] = settings.text_sha256
+    if hasattr(perturbation, "token"):
+        found["perturbation_token"] = perturbation.token
+    return found
+
+
+def settings_of(dataset: xr.Dataset) -> Settings:
+    """The settings a Dataset was measured with, for measuring it again.
+
+    Args:
+        dataset: results, measured just now or read from a file.
+
+    Returns:
+        Settings that hold the tokens, if they were given. `device` and `sequences_per_chunk` are
+        the defaults, since they change no more than rounding; `products` is what was taken.
+    """
+    attrs = dataset.attrs
+    perturbations: dict[str, Callable[[], Any]] = {
+        "scaling": Scaling,
+        "swap": lambda: Swap(int(attrs["perturbation_token"])),
+        "direction": lambda: Direction(dataset.direction.values),
+    }
+    t0, distance, epsilon0 = int(attrs["t0"]), attrs["distance"], attrs["epsilon0"]
+    return Settings(
+        tokens=None if attrs["input"] == RANDOM else token_rows(dataset.tokens.values),
+        text_sha256=str(attrs.get("text_sha256", "")),
+        t0=t0,
+        batch=int(attrs["batch"]),
+        epsilons=tuple(dataset.epsilon.values.tolist()),
+        epsilon0=Settings.epsilon0 if epsilon0 == "none" else float(epsilon0),
+        distance=None if distance in ("none", t0 - 1) else int(distance),
+        sources=None if attrs["sources"] == "all" else int(attrs["sources"]),
+        perturbation=perturbations[attrs["perturbation"]](),
+        perturbed_position=int(attrs["perturbed_position"]),
+        seed=0 if attrs["seed"] == "none" else int(attrs["seed"]),
+        distinct=bool(attrs["distinct"]),
+        linear="linear" in dataset,
+        products=str(attrs["products"]),
+        dtype=str(attrs["dtype"]),
+    )
+
+
+def answers(dataset: xr.Dataset, model: str, settings: Settings) -> bool:
+    """Whether a Dataset is what measuring a model with these settings would give.
+
+    It may hold the linear limit unasked, and `auto` takes any number type of products.
+    """
+    has = settings_of(dataset)
+    asked = replace(
+        settings,
+        linear=settings.linear or has.linear,
+        products=has.products if settings.products == "auto" else settings.products,
+    )
+    if description(has) != description(asked) or dataset.attrs["model"] != model:
+        return False
+    hashes = {dataset.attrs["weights_sha256"], models.weights_sha256(model)} - {"unknown"}
+    return len(hashes) <= 1
+
+
+def _content(value: Any) -> object:
+    """A number or a word as it is, of a vector the digest."""
+    if not hasattr(value, "tolist"):
+        return value
+    return hashlib.sha256(np.asarray(value.tolist(), dtype=float).tobytes()).hexdigest()

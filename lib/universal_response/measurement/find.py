@@ -1,0 +1,97 @@
+"""Results that are here already, and else measured."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from universal_response import measurement, models
+from universal_response.measurement.description import answers, results_name, settings_of
+from universal_response.measurement.results import load_results
+from universal_response.measurement.schema import kind_of
+from universal_response.measurement.settings import Settings
+from universal_response.sequences import text_digest
+
+
+def results_for(
+    model: str,
+    settings: Settings,
+    folder: str | Path = "runs",
+    also: Sequence[str | Path] = (),
+    progress: bool = False,
+) -> xr.Dataset:
+    """Results with exactly these settings: read from a file, or else measured and saved.
+
+    Any file counts whose model, weights and `description` are those asked for; it may hold the
+    linear limit unasked. The device may differ. A new measurement is that of `measure_into`.
+
+    Args:
+        model: what `load_model` takes, or a results file (.nc), which is taken as it is.
+        settings: what to measure.
+        folder: where files are looked for, and where a new measurement is saved.
+        also: further folders to look in, such as that of the shipped results.
+        progress: show progress bars while measuring.
+    """
+    if model.endswith(".nc"):
+        return load_results(model)
+    folder = Path(folder)
+    for dataset in _files_in(*also, folder):
+        if answers(dataset, model, settings):
+            return dataset
+    return measurement.measure_into(
+        folder / results_name(model, settings), model, settings, progress
+    )
+
+
+def results_for_text(
+    model: str,
+    text: str,
+    folder: str | Path = "runs",
+    also: Sequence[str | Path] = (),
+    progress: bool = False,
+    bos: bool | None = None,
+    repeat: bool = False,
+    length: int | None = None,
+    **others: Any,
+) -> xr.Dataset:
+    """`results_for` a text: found again by a digest of it, so that no tokenizer is needed for that.
+
+    Args:
+        model: what `load_model` takes.
+        text: passages separated by blank lines.
+        folder: as for `results_for`.
+        also: as for `results_for`.
+        progress: as for `results_for`.
+        bos: as for `tokens_of_text`, and so `repeat` and `length`.
+        repeat: write every passage twice.
+        length: tokens kept of each passage.
+        others: further `Settings`.
+
+    Raises:
+        ValueError: the model has no tokenizer, or the text is too short.
+    """
+    digest = text_digest(text, bos, repeat, length)
+    for dataset in _files_in(*also, folder):
+        if dataset.attrs.get("text_sha256") == digest:
+            found = settings_of(dataset)
+            asked = Settings(
+                tokens=found.tokens, t0=found.t0, text_sha256=found.text_sha256, **others
+            )
+            if answers(dataset, model, asked):
+                return dataset
+    tokenizer = models.load_tokenizer(model)
+    settings = Settings.for_text(text, tokenizer, bos, repeat, length, **others)
+    return results_for(model, settings, folder, also, progress)
+
+
+def _files_in(*folders: str | Path) -> Iterator[xr.Dataset]:
+    for path in sorted(path for folder in folders for path in Path(folder).glob("*.nc")):
+        try:
+            dataset = load_results(path, kind=None)
+        except ValueError as error:
+            warnings.warn(f"{error}; skipped", stacklevel=3)
+            continue
+        if kind_of(dataset) == "response":
+            yield dataset

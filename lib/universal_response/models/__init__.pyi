@@ -1,0 +1,44 @@
+from .architecture import (
+    architecture,
+    bridge_config,
+    config_of,
+    reference_architecture,
+    reference_config,
+    without_weights,
+)
+from .device import check_device, resolve_device
+from .loading import load_model, load_tokenizer
+from .registry import MODELS, REGISTRY, RegisteredModel, title
+from .weights import (
+    Provenance,
+    WeightsUnavailable,
+    cache_folder,
+    check_model,
+    fetch_weights,
+    is_here,
+    weights_sha256,
+)
+
+__all__ = [
+    "MODELS",
+    "REGISTRY",
+    "Provenance",
+    "RegisteredModel",
+    "WeightsUnavailable",
+    "architecture",
+    "bridge_config",
+    "cache_folder",
+    "check_device",
+    "check_model",
+    "config_of",
+    "fetch_weights",
+    "is_here",
+    "load_model",
+    "load_tokenizer",
+    "reference_architecture",
+    "reference_config",
+    "resolve_device",
+    "title",
+    "weights_sha256",
+    "without_weights",
+]

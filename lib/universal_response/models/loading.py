@@ -1,0 +1,114 @@
+"""Names -> loaded models (TransformerBridge) and tokenizers, on a device."""
+
+import warnings
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+with warnings.catch_warnings():
+    # In a notebook without ipywidgets tqdm says so; this library shows no bars in notebooks.
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    import tqdm.auto  # noqa: F401 (first import, before transformers does it)
+
+import transformers
+from safetensors import SafetensorError
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+
+from universal_response.models.device import resolve_device
+from universal_response.models.quiet import first_line, quiet
+from universal_response.models.weights import WeightsUnavailable, locate, weights_sha256
+from universal_response.number_types import torch_dtype
+
+
+def load_model(
+    name_or_path: str,
+    device: str = "auto",
+    dtype: str = "float32",
+    tokenizer: bool = True,
+    progress: bool = False,
+) -> TransformerBridge:
+    """Load a pretrained model as a TransformerBridge, ready to be measured.
+
+    Hugging Face norms and rotary embeddings compute in float32 inside, whatever the dtype, so a
+    float64 model is exact to about 1e-8.
+
+    Args:
+        name_or_path: a registered name (see `REGISTRY`), a local folder with a Hugging Face
+            checkpoint in safetensors or a single GGUF file, or a hub id of the form `owner/name`.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
+        dtype: `float32`, `float64`, `bfloat16` or `float16`.
+        tokenizer: load the tokenizer as well; random-token measurements do not need it.
+        progress: show the progress bars of the download and of the loading.
+
+    Raises:
+        ValueError: unknown model, dtype or device, or a folder without usable weights.
+        WeightsUnavailable: the weights cannot be fetched.
+    """
+    resolved_device = resolve_device(device)
+    number_type = torch_dtype(dtype)
+    source, options, provenance = locate(name_or_path, progress)
+    try:
+        with nullcontext() if progress else quiet():
+            model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=number_type,
+                use_safetensors=True,
+                trust_remote_code=False,
+                **options,
+            )
+            loaded = _load_tokenizer(source, options) if tokenizer else None
+            model = model.to(resolved_device).eval().requires_grad_(False)
+            bridge = build_bridge_from_module(
+                model,
+                type(model).__name__,
+                hf_config=model.config,
+                tokenizer=loaded,
+                model_name=provenance.model,
+            )
+    except SafetensorError as error:
+        raise ValueError(
+            f"model={name_or_path}: the weights are damaged ({error}); fetch or copy them again"
+        ) from error
+    except OSError as error:
+        raise WeightsUnavailable(
+            f"model={name_or_path}: the weights cannot be loaded ({first_line(error)}); check the "
+            "network, the licence and your hub token, or give a local folder"
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"model={name_or_path}: cannot be loaded as a decoder-only model "
+            f"({first_line(error)}); use an architecture that TransformerLens can bridge"
+        ) from error
+    if provenance.weights_sha256 == "unknown":
+        provenance = replace(provenance, weights_sha256=weights_sha256(name_or_path))
+    bridge.provenance = provenance
+    return bridge
+
+
+def load_tokenizer(name_or_path: str) -> Any:
+    """The tokenizer beside a model's weights as it was published; None if there is none.
+
+    A bridge carries a tokenizer too, but one that was changed: it always puts a BOS token first,
+    and where there is none it takes another token for it.
+
+    Args:
+        name_or_path: as for `load_model`.
+
+    Raises:
+        ValueError: unknown model, or a folder without usable weights.
+        WeightsUnavailable: the file that holds the tokenizer cannot be fetched.
+    """
+    source, options, _ = locate(name_or_path, progress=False)
+    with quiet():
+        return _load_tokenizer(source, options)
+
+
+def _load_tokenizer(source: str, options: dict[str, str]) -> Any:
+    """The tokenizer beside the weights, or None: no measurement of token ids depends on it."""
+    try:
+        return transformers.AutoTokenizer.from_pretrained(
+            source, trust_remote_code=False, **options
+        )
+    except (OSError, ValueError):
+        return None

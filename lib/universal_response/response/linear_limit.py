@@ -1,0 +1,86 @@
+"""The approach to the exact limit of weak perturbations."""
+
+import numpy as np
+import xarray as xr
+
+from universal_response.response.scaling import POWER
+from universal_response.response.selecting import last, measured_linear
+
+
+def linear_ratio(response: xr.DataArray, linear: xr.DataArray, metric: str) -> xr.DataArray:
+    """C(epsilon) over its linear limit, C / (epsilon^power * linear); tends to 1 with epsilon -> 0.
+
+    Args:
+        response: array with dimension epsilon, of one metric.
+        linear: the exact limit, with the same other dimensions.
+        metric: delta or phi; a cosine (power 0) tends to `linear` itself.
+    """
+    return response / (response.epsilon ** POWER[metric] * linear)
+
+
+def linear_deviation(dataset: xr.Dataset, metric: str) -> xr.Dataset:
+    """Mean over dj of `linear_ratio` - 1 at l = 2L: delta(epsilon) with the exact limit as theory.
+
+    Returns:
+        Dataset with `mean` and `spread` over dj, each (epsilon).
+
+    Raises:
+        ValueError: the results hold no linear limit.
+    """
+    at = {"metric": metric, "position": last(dataset)}
+    linear = measured_linear(dataset).sel(at)
+    points = linear_ratio(dataset.response.sel(at), linear, metric) - 1
+    return xr.Dataset({"mean": points.mean("delta_j"), "spread": points.std("delta_j")})
+
+
+def higher_orders(ratio: xr.DataArray, largest: float = 0.1) -> tuple[xr.DataArray, xr.DataArray]:
+    """Coefficients b, c of C / linear = 1 + b epsilon + c epsilon^2, by least squares.
+
+    b belongs to the second order of the response in epsilon, c to the third.
+
+    Args:
+        ratio: `linear_ratio`, with dimension epsilon.
+        largest: strengths up to this one are fitted; nan if there are fewer than two.
+    """
+    fitted = ratio.sel(epsilon=ratio.epsilon <= largest * (1 + 1e-6))
+    if fitted.epsilon.size < 2:
+        unknown = xr.full_like(ratio.isel(epsilon=0, drop=True), np.nan)
+        return unknown, unknown
+    epsilon, excess = fitted.epsilon, fitted - 1
+    moments = {power: float((epsilon**power).sum()) for power in (2, 3, 4)}
+    first, second = (excess * epsilon).sum("epsilon"), (excess * epsilon**2).sum("epsilon")
+    determinant = moments[2] * moments[4] - moments[3] ** 2
+    b = (first * moments[4] - second * moments[3]) / determinant
+    c = (second * moments[2] - first * moments[3]) / determinant
+    return b, c
+
+
+def largest_epsilon(deviation: xr.DataArray, tolerance: float = 0.05) -> xr.DataArray:
+    """Strength up to which |deviation| < tolerance, between strengths linear in log epsilon.
+
+    Args:
+        deviation: array with dimension epsilon, in rising order.
+
+    Returns:
+        The array without epsilon; the largest measured strength where the tolerance is never
+        reached, nan where the weakest already exceeds it.
+    """
+    return xr.apply_ufunc(
+        _crossing,
+        np.log(deviation.epsilon),
+        np.abs(deviation),
+        kwargs={"tolerance": tolerance},
+        input_core_dims=[["epsilon"], ["epsilon"]],
+        vectorize=True,
+    )
+
+
+def _crossing(log_epsilon: np.ndarray, size: np.ndarray, tolerance: float) -> float:
+    beyond = np.flatnonzero(size >= tolerance)
+    if len(beyond) == 0:
+        return float(np.exp(log_epsilon[-1]))
+    first = int(beyond[0])
+    if first == 0:
+        return float("nan")
+    inside = slice(first - 1, first + 1)
+    return float(np.exp(np.interp(tolerance, size[inside], log_epsilon[inside])))

@@ -1,0 +1,93 @@
+"""Where in a model the peak moves to the token before the repeat (Fig. 4)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from universal_response.response.selecting import (
+    at_epsilon,
+    peak_distance,
+    second_attention_on,
+    window,
+)
+
+
+@dataclass(frozen=True)
+class InductionOnset:
+    """Where the peak within the window settles at dj = T0 - 1.
+
+    Attributes:
+        position: smallest l from which the largest value in the window stays at T0 - 1; None if it
+            never does. A tie counts as not at T0 - 1.
+        resolved: the same, asking in addition that the lead over every other dj in the window
+            exceeds two combined standard errors; None if never (or with a single sequence).
+        peak: dj of the largest value at each l, shape (position,).
+    """
+
+    position: int | None
+    resolved: int | None
+    peak: xr.DataArray
+
+
+def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") -> InductionOnset:
+    """Find where the response moves from the same token to the one before it (Fig. 4).
+
+    Args:
+        dataset: results of one model.
+        epsilon: strength, one of those measured.
+        metric: name of the metric.
+
+    Raises:
+        ValueError: epsilon was not measured.
+    """
+    t0 = peak_distance(dataset) + 1
+    at = {"metric": metric, "delta_j": window(t0, t=dataset.sizes["delta_j"])}
+    response = at_epsilon(dataset.response.sel(at), epsilon).transpose("position", "delta_j")
+    error = at_epsilon(dataset.response_sem.sel(at), epsilon).transpose("position", "delta_j")
+    doubt = 2 * np.hypot(error.sel(delta_j=t0 - 1), error.drop_sel(delta_j=t0 - 1))
+    return InductionOnset(
+        position=_if_any(onset_position(response, t0)),
+        resolved=_if_any(_settles((_lead(response, t0) > doubt).all("delta_j"))),
+        peak=response.idxmax("delta_j"),
+    )
+
+
+def same_token_position(dataset: xr.Dataset, epsilon: float, metric: str = "delta") -> int | None:
+    """Position where the response at dj = T0 exceeds that at T0 - 1 by the largest factor.
+
+    Only positions count from the second attention sublayer on at which the peak within
+    dj = T0-5 .. T0+5 stands at T0; None if there is none.
+    """
+    t0 = peak_distance(dataset) + 1
+    at = {"metric": metric, "delta_j": window(t0, t=dataset.sizes["delta_j"])}
+    response = at_epsilon(dataset.response, epsilon).sel(at)
+    factor = (response.sel(delta_j=t0) / response.sel(delta_j=t0 - 1)).where(
+        (response.idxmax("delta_j") == t0) & second_attention_on(response)
+    )
+    return None if factor.isnull().all() else int(factor.idxmax("position"))
+
+
+def onset_position(response: xr.DataArray, t0: int) -> xr.DataArray:
+    """`InductionOnset.position` of many windows at once, nan where the peak never settles.
+
+    Args:
+        response: array with dimensions position and delta_j, the latter the window.
+    """
+    return _settles((_lead(response, t0) > 0).all("delta_j"))
+
+
+def _lead(response: xr.DataArray, t0: int) -> xr.DataArray:
+    """By how much T0 - 1 exceeds every other dj of the window."""
+    return response.sel(delta_j=t0 - 1) - response.drop_sel(delta_j=t0 - 1)
+
+
+def _settles(holds: xr.DataArray) -> xr.DataArray:
+    """Smallest position from which a condition holds to the end; nan where there is none."""
+    settled = holds.isel(position=slice(None, None, -1)).cumprod("position").sum("position")
+    first = holds.sizes["position"] - settled
+    return (first + int(holds.position[0])).where(settled > 0)
+
+
+def _if_any(position: xr.DataArray) -> int | None:
+    return None if position.isnull() else int(position)

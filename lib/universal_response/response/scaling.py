@@ -1,0 +1,58 @@
+"""How the response grows with strength: scaling function and deviation from it (Fig. 2, 5)."""
+
+import xarray as xr
+
+from universal_response.response.selecting import at_epsilon, last
+
+# Power of epsilon with which each metric grows in the scale-invariant regime (Fig. 2c, 2f).
+POWER = {"delta": 1, "phi": 2, "theta_source": 0, "theta_state": 0, "theta_perturbation": 0}
+
+
+def theory(metric: str, epsilon: xr.DataArray, epsilon0: float) -> xr.DataArray:
+    """Scaling function of the scale-invariant regime, (epsilon / epsilon0)^power (Fig. 2c, 2f)."""
+    return (epsilon / epsilon0) ** POWER[metric]
+
+
+def ratios(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.DataArray:
+    """C(epsilon, dj) / C(epsilon0, dj) at l = 2L, the points of Fig. 2c and 2f.
+
+    Returns:
+        DataArray (epsilon, delta_j).
+
+    Raises:
+        ValueError: epsilon0 was not measured.
+    """
+    response = dataset.response.sel(metric=metric, position=last(dataset))
+    return response / at_epsilon(response, epsilon0)
+
+
+def scaling_function(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.Dataset:
+    """chi(epsilon): mean over dj of C(epsilon, dj) / C(epsilon0, dj) at l = 2L.
+
+    Returns:
+        Dataset with `mean` and `spread` (standard deviation over dj, which is small where chi is
+        independent of dj), each (epsilon).
+    """
+    points = ratios(dataset, metric, epsilon0)
+    return xr.Dataset({"mean": points.mean("delta_j"), "spread": points.std("delta_j")})
+
+
+def relative_deviation(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.Dataset:
+    """delta(epsilon): mean over dj of (C / C(epsilon0) - chi) / chi, chi being the theory.
+
+    The insets of Fig. 5.
+
+    Args:
+        dataset: results of one model.
+        metric: `delta` or `phi`.
+        epsilon0: reference strength, one of those measured.
+
+    Returns:
+        Dataset with `mean` and `spread` over dj, each (epsilon).
+
+    Raises:
+        ValueError: epsilon0 was not measured.
+    """
+    chi = theory(metric, dataset.epsilon, epsilon0)
+    points = ratios(dataset, metric, epsilon0) / chi - 1
+    return xr.Dataset({"mean": points.mean("delta_j"), "spread": points.std("delta_j")})

@@ -1,0 +1,29 @@
+"""Results of subtraction that are here already, and else measured."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from universal_response import subtraction
+from universal_response.measurement import file_stem, load_results, save_results
+
+
+def subtraction_for(
+    model: str, runs: str | Path = "runs", also: Sequence[str | Path] = ()
+) -> xr.Dataset:
+    """What `measure_subtraction` gives with its defaults: read from a file, or measured and saved.
+
+    Args:
+        model: what `load_model` takes, or a results file (.nc), which is taken as it is.
+        runs: folder of subtraction-MODEL.nc, where a new measurement is saved.
+        also: further folders to look in, such as that of the shipped results.
+    """
+    if model.endswith(".nc"):
+        return load_results(model, kind="subtraction")
+    name = f"subtraction-{file_stem(model)}.nc"
+    for folder in (*also, runs):
+        if (Path(folder) / name).exists():
+            return load_results(Path(folder) / name, kind="subtraction")
+    path = save_results(subtraction.measure_subtraction(model), Path(runs) / name)
+    return load_results(path, kind="subtraction")
