@@ -12,7 +12,6 @@ from . import (
 from .companion import provenance
 from .measurement import (
     Settings,
-    architecture_of,
     load_results,
     measure,
     measure_into,
@@ -27,6 +26,7 @@ from .metrics import InnerProducts
 from .models import REGISTRY, load_model, load_tokenizer, reference_architecture
 from .perturbation import Direction, Scaling, Swap
 from .propagation import carry, inner_products, linear_inner_products
+from .response import architecture_of
 from .sequences import read_text, read_tokens, repeated_random_tokens, tokens_of_text
 
 __all__ = [

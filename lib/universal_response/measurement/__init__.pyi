@@ -4,7 +4,7 @@ from .find import results_for, results_for_text
 from .job import SEQUENCES_PER_SHARD
 from .measure import measure, measure_into
 from .memory import bytes_of_strength, strengths_at_a_time
-from .results import architecture_of, load_results, save_results
+from .results import load_results, save_results
 from .schema import SCHEMA_VERSIONS, kind_of, stored_bits
 from .settings import DEFAULT_EPSILONS, RANDOM, Settings
 from .subject import describe, device_memory, git_commit
@@ -17,7 +17,6 @@ __all__ = [
     "SEQUENCES_PER_SHARD",
     "Settings",
     "Verification",
-    "architecture_of",
     "bytes_of_strength",
     "check_weights",
     "describe",

@@ -79,11 +79,6 @@ def load_results(path: str | Path, kind: str | None = "response") -> xr.Dataset:
     return _version2.upgraded(dataset) if old else dataset
 
 
-def architecture_of(dataset: xr.Dataset) -> dict[str, str | int]:
-    """What Table 1 says of the measured model (`models.architecture`), as the results record it."""
-    return json.loads(dataset.attrs["architecture"])
-
-
 def content_digest(dataset: xr.Dataset) -> str:
     """Digest of names, dimensions and values of all variables and of the settings."""
     digest = hashlib.sha256()

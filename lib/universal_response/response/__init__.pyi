@@ -6,29 +6,60 @@ from .averages import (
     pairs_at,
 )
 from .bootstrap import Estimate, estimate, resample
-from .increments import increments, increments_error, sublayer_totals
-from .linear_limit import higher_orders, largest_epsilon, linear_deviation, linear_ratio
-from .onset import InductionOnset, induction_onset, onset_position, same_token_position
+from .increments import increments, increments_at_peak, increments_error, sublayer_totals
+from .linear_limit import (
+    higher_orders,
+    largest_epsilon,
+    last_ratio,
+    limit_of_ratios,
+    linear_deviation,
+    linear_ratio,
+    orders,
+    predicted_deviation,
+    weak_deviation,
+)
+from .onset import (
+    InductionOnset,
+    in_window,
+    induction_onset,
+    onset_position,
+    same_token_position,
+    window_profile,
+)
 from .pairs import by_distance, log_sums, number_of_pairs, response_function
-from .scaling import POWER, ratios, relative_deviation, scaling_function, theory
-from .selecting import at_epsilon, last, measured_linear, peak_distance, second_attention_on, window
+from .scaling import POWER, collapsed, ratios, relative_deviation, scaling_function, theory
+from .selecting import (
+    architecture_of,
+    at_epsilon,
+    last,
+    measured_linear,
+    peak_distance,
+    second_attention_on,
+    window,
+)
 
 __all__ = [
     "POWER",
     "Estimate",
     "InductionOnset",
+    "architecture_of",
     "at_epsilon",
     "by_distance",
+    "collapsed",
     "error_over_pairs",
     "estimate",
     "geometric_mean",
     "geometric_over_pairs",
     "higher_orders",
+    "in_window",
     "increments",
+    "increments_at_peak",
     "increments_error",
     "induction_onset",
     "largest_epsilon",
     "last",
+    "last_ratio",
+    "limit_of_ratios",
     "linear_deviation",
     "linear_ratio",
     "log_sums",
@@ -36,8 +67,10 @@ __all__ = [
     "measured_linear",
     "number_of_pairs",
     "onset_position",
+    "orders",
     "pairs_at",
     "peak_distance",
+    "predicted_deviation",
     "ratios",
     "relative_deviation",
     "resample",
@@ -47,5 +80,7 @@ __all__ = [
     "second_attention_on",
     "sublayer_totals",
     "theory",
+    "weak_deviation",
     "window",
+    "window_profile",
 ]

@@ -4,7 +4,11 @@ import xarray as xr
 
 from universal_response.response.averages import error_over_pairs, pairs_at
 from universal_response.response.scaling import POWER
-from universal_response.response.selecting import at_epsilon, second_attention_on
+from universal_response.response.selecting import (
+    at_epsilon,
+    peak_distance,
+    second_attention_on,
+)
 
 
 def increments(response: xr.DataArray, metric: str, normalise: bool = True) -> xr.DataArray:
@@ -45,3 +49,16 @@ def sublayer_totals(steps: xr.DataArray) -> xr.DataArray:
         DataArray with dimension `sublayer`.
     """
     return steps.groupby("sublayer").sum()
+
+
+def increments_at_peak(dataset: xr.Dataset, metric: str, epsilon: float) -> xr.Dataset:
+    """What each sublayer adds at dj = T0 - 1, as the caption of Fig. 3d-f has it.
+
+    Returns:
+        Dataset with `steps` (`increments`) and their standard error `error`, each (position,).
+    """
+    at = {"metric": metric, "delta_j": peak_distance(dataset)}
+    curve = at_epsilon(dataset.response.sel(at), epsilon)
+    total = 1.0 if POWER[metric] == 0 else float(curve[-1] - curve[0])
+    error = increments_error(dataset, metric, epsilon) / total
+    return xr.Dataset({"steps": increments(curve, metric), "error": error})

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from universal_response.response.scaling import POWER
-from universal_response.response.selecting import last, measured_linear
+from universal_response.response.selecting import at_epsilon, last, measured_linear
 
 
 def linear_ratio(response: xr.DataArray, linear: xr.DataArray, metric: str) -> xr.DataArray:
@@ -27,10 +27,31 @@ def linear_deviation(dataset: xr.Dataset, metric: str) -> xr.Dataset:
     Raises:
         ValueError: the results hold no linear limit.
     """
-    at = {"metric": metric, "position": last(dataset)}
-    linear = measured_linear(dataset).sel(at)
-    points = linear_ratio(dataset.response.sel(at), linear, metric) - 1
+    points = last_ratio(dataset, metric) - 1
     return xr.Dataset({"mean": points.mean("delta_j"), "spread": points.std("delta_j")})
+
+
+def last_ratio(dataset: xr.Dataset, metric: str) -> xr.DataArray:
+    """`linear_ratio` at l = 2L, (epsilon, delta_j).
+
+    Raises:
+        ValueError: the results hold no linear limit.
+    """
+    at = {"metric": metric, "position": last(dataset)}
+    return linear_ratio(dataset.response.sel(at), measured_linear(dataset).sel(at), metric)
+
+
+def limit_of_ratios(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.DataArray:
+    """What C(epsilon) / C(epsilon0) at l = 2L would be in the limit, mean over dj (Fig. 2c, 2f)."""
+    at = {"metric": metric, "position": last(dataset)}
+    reference = at_epsilon(dataset.response.sel(at), epsilon0)
+    unit = (measured_linear(dataset).sel(at) / reference).mean("delta_j")
+    return dataset.epsilon ** POWER[metric] * float(unit)
+
+
+def weak_deviation(dataset: xr.Dataset, metric: str, epsilon0: float) -> float:
+    """delta(epsilon) of Fig. 5 for epsilon -> 0: what the reference lacks in weakness."""
+    return float((1 / at_epsilon(last_ratio(dataset, metric), epsilon0)).mean("delta_j")) - 1
 
 
 def higher_orders(ratio: xr.DataArray, largest: float = 0.1) -> tuple[xr.DataArray, xr.DataArray]:
@@ -84,3 +105,46 @@ def _crossing(log_epsilon: np.ndarray, size: np.ndarray, tolerance: float) -> fl
         return float("nan")
     inside = slice(first - 1, first + 1)
     return float(np.exp(np.interp(tolerance, size[inside], log_epsilon[inside])))
+
+
+def orders(dataset: xr.Dataset, metric: str) -> xr.Dataset:
+    """Distance from the limit at l = 2L, and the size of its first two terms (`higher_orders`).
+
+    Returns:
+        Dataset with `excess` = C / (epsilon^power linear) - 1 (epsilon, delta_j), its `mean` and
+        root mean square `rms` over dj, and the root mean squares of b epsilon (`second`) and of
+        c epsilon^2 (`third`), each (epsilon).
+    """
+    ratio = last_ratio(dataset, metric)
+    b, c = higher_orders(ratio)
+    excess = ratio - 1
+    return xr.Dataset(
+        {
+            "excess": excess,
+            "mean": excess.mean("delta_j"),
+            "rms": _rms(excess),
+            "second": float(_rms(b)) * ratio.epsilon,
+            "third": float(_rms(c)) * ratio.epsilon**2,
+        }
+    )
+
+
+def predicted_deviation(
+    dataset: xr.Dataset, metric: str, epsilon0: float, epsilon: xr.DataArray
+) -> xr.DataArray:
+    """delta(epsilon) of Fig. 5 from the limit and `higher_orders`, mean over dj.
+
+    Args:
+        dataset: results of one model, with its linear limit.
+        metric: `delta` or `phi`.
+        epsilon0: reference strength.
+        epsilon: strengths to predict it at, whether measured or not.
+    """
+    b, c = higher_orders(last_ratio(dataset, metric))
+    reference = 1 + b * epsilon0 + c * epsilon0**2
+    return ((1 + b * epsilon + c * epsilon**2) / reference - 1).mean("delta_j")
+
+
+def _rms(values: xr.DataArray) -> xr.DataArray:
+    """Root mean square over dj."""
+    return (values**2).mean("delta_j") ** 0.5

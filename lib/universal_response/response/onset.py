@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from universal_response.response.scaling import POWER
 from universal_response.response.selecting import (
     at_epsilon,
     peak_distance,
@@ -66,6 +67,37 @@ def same_token_position(dataset: xr.Dataset, epsilon: float, metric: str = "delt
         (response.idxmax("delta_j") == t0) & second_attention_on(response)
     )
     return None if factor.isnull().all() else int(factor.idxmax("position"))
+
+
+def in_window(dataset: xr.Dataset, metric: str, epsilon: float) -> xr.DataArray:
+    """Response against dj and l around the peak (Fig. 4a-c, 5d-f), nan where nothing responds.
+
+    delta and phi: every row (fixed l) is divided by its maximum within the window.
+
+    Returns:
+        DataArray (position, delta_j).
+    """
+    near = window(peak_distance(dataset) + 1, t=dataset.sizes["delta_j"])
+    inside = at_epsilon(dataset.response.sel(delta_j=near), epsilon)
+    rows = inside.sel(metric=metric).where(inside.sel(metric="delta") > 0)
+    if POWER[metric] == 0:
+        return rows
+    # At l = 0 only the perturbed token responds: there is no maximum to divide by.
+    maximum = rows.max("delta_j")
+    return rows / maximum.where(maximum > 0)
+
+
+def window_profile(dataset: xr.Dataset, position: int, epsilon: float) -> xr.Dataset:
+    """C_delta around the peak at one l, divided by its maximum in the window.
+
+    Returns:
+        Dataset with `mean` and its standard error `error`, each (delta_j).
+    """
+    near = window(peak_distance(dataset) + 1, t=dataset.sizes["delta_j"])
+    at = {"metric": "delta", "delta_j": near, "position": position}
+    curve = at_epsilon(dataset.response.sel(at), epsilon)
+    error = at_epsilon(dataset.response_sem.sel(at), epsilon)
+    return xr.Dataset({"mean": curve / curve.max(), "error": error / curve.max()})
 
 
 def onset_position(response: xr.DataArray, t0: int) -> xr.DataArray:

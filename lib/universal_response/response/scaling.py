@@ -56,3 +56,16 @@ def relative_deviation(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.
     chi = theory(metric, dataset.epsilon, epsilon0)
     points = ratios(dataset, metric, epsilon0) / chi - 1
     return xr.Dataset({"mean": points.mean("delta_j"), "spread": points.std("delta_j")})
+
+
+def collapsed(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.Dataset:
+    """Response functions divided by chi(epsilon) (Fig. 2b, 2e, 3a, 3b); cosines as they are.
+
+    Returns:
+        Dataset with `mean` and its standard error `error`, each (epsilon, position, delta_j).
+    """
+    at = {"metric": metric}
+    chi = scaling_function(dataset, metric, epsilon0)["mean"] if POWER[metric] else 1.0
+    return xr.Dataset(
+        {"mean": dataset.response.sel(at) / chi, "error": dataset.response_sem.sel(at) / chi}
+    )

@@ -1,5 +1,7 @@
 """Parts of a results file by what they mean: strength, last position, window, linear limit."""
 
+import json
+
 import numpy as np
 import xarray as xr
 
@@ -80,3 +82,8 @@ def second_attention_on(response: xr.DataArray) -> xr.DataArray:
         response: with the coordinate `sublayer` along `position`.
     """
     return response.sublayer.isin(["attention", "block"]).cumsum("position") >= 2
+
+
+def architecture_of(dataset: xr.Dataset) -> dict[str, str | int]:
+    """What Table 1 says of the measured model (`models.architecture`), as the results record it."""
+    return json.loads(dataset.attrs["architecture"])
