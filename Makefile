@@ -62,6 +62,7 @@ lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # Two processes of one thread each take half the time of one with two.
 test: export OMP_NUM_THREADS = 1

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from universal_response.propagation.attention import Attended, attend
-from universal_response.propagation.change import Carried, Terms
+from universal_response.propagation.change import Carried
+from universal_response.propagation.pair import Terms
 from universal_response.propagation.suffixes import Packing, Segment
 
 HEADS, T, WIDTH, SCALING = 4, 9, 5, 0.3

@@ -9,7 +9,7 @@ from . import (
     response,
     subtraction,
 )
-from .companion import provenance
+from .companion import exercises, explorer, notebooks, provenance
 from .measurement import (
     Settings,
     load_results,
@@ -40,6 +40,8 @@ __all__ = [
     "carry",
     "claims",
     "companion",
+    "exercises",
+    "explorer",
     "figures",
     "inner_products",
     "linear_inner_products",
@@ -51,6 +53,7 @@ __all__ = [
     "measurement",
     "metrics",
     "models",
+    "notebooks",
     "plan",
     "propagation",
     "provenance",

@@ -2,13 +2,9 @@ from .blocks import Position, positions, unbridged
 from .carry import carry
 from .change import Carried, NoRule
 from .choice import Choice, choose_products
+from .clean import TOKENS_PER_PASS
 from .observing import Seen
-from .passes import (
-    TOKENS_PER_PASS,
-    chunked_inner_products,
-    inner_products,
-    linear_inner_products,
-)
+from .passes import chunked_inner_products, inner_products, linear_inner_products
 from .products import PREPACKED_BYTES, products_of
 from .rows import NUMBERS_AT_A_TIME
 

@@ -9,23 +9,17 @@ import torch
 from torch import Tensor
 
 from universal_response.propagation import rules
-from universal_response.propagation.change import (
-    Carried,
-    NoRule,
-    Pending,
-    Rule,
+from universal_response.propagation.change import Carried, NoRule, Rule, rule
+from universal_response.propagation.entries import (
     apply,
     change_of,
-    computed,
     dtype_of,
     find,
-    flat,
-    itself,
     made,
-    rule,
     value_of,
     written,
 )
+from universal_response.propagation.pair import Pending, computed, flat, itself
 from universal_response.propagation.rows import Parts, RowRule, WeakRule, by_rows
 from universal_response.propagation.rules import Number, SelfGated
 
@@ -83,7 +77,7 @@ def _gated(pending: Pending, other: Carried) -> Tensor:
     """Change of an activation times another tensor, as in a gated MLP, in one go."""
     terms = other.terms
     rule, weak = _gated_rules(pending.activation, terms.limit)
-    clean = [*pending.saved, *computed(other, itself)]
+    clean = [*pending.saved, *computed(other.pair, itself)]
     changes = [flat(pending.gate.change), flat(other.change)]
     if len({each.index is None for each in clean}) > 1:
         clean = [each.gathered for each in clean]

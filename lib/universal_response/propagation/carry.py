@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from universal_response.propagation.change import Carried, Terms
+from universal_response.propagation.change import Carried
 from universal_response.propagation.modules import carrying
+from universal_response.propagation.pair import Terms
 
 
 def carry(

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from universal_response.propagation.blocks import Blocks
-from universal_response.propagation.change import Carried, Terms
+from universal_response.propagation.change import Carried
 from universal_response.propagation.observing import Observers, Seen
+from universal_response.propagation.pair import Terms
 from universal_response.propagation.rows import Rows
 from universal_response.propagation.suffixes import Index
 

@@ -10,17 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from universal_response.propagation.change import (
-    Carried,
-    NoRule,
-    apply,
-    change_of,
-    find,
-    made,
-    now,
-    rule,
-    value_of,
-)
+from universal_response.propagation.change import Carried, NoRule, rule
+from universal_response.propagation.entries import apply, change_of, find, made, now, value_of
 from universal_response.propagation.rules import Number
 
 _T, _F = torch.Tensor, torch.nn.functional

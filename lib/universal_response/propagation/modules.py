@@ -19,7 +19,8 @@ from torch.func import functional_call, jvp
 from transformers.pytorch_utils import Conv1D
 
 from universal_response.propagation import linear_functions, rules  # noqa: F401 (enters its rules)
-from universal_response.propagation.change import Carried, NoRule, find, made
+from universal_response.propagation.change import Carried, NoRule
+from universal_response.propagation.entries import find, made
 from universal_response.propagation.nonlinear import activated
 from universal_response.propagation.norms import norm_change
 from universal_response.propagation.precision import FullPrecision

@@ -9,18 +9,9 @@ from torch import Tensor
 
 from universal_response.propagation import rules
 from universal_response.propagation.algebra import elementwise
-from universal_response.propagation.change import (
-    Carried,
-    NoRule,
-    Pending,
-    apply,
-    computed,
-    flat,
-    itself,
-    made,
-    rule,
-    written,
-)
+from universal_response.propagation.change import Carried, NoRule, rule
+from universal_response.propagation.entries import apply, made, written
+from universal_response.propagation.pair import Pending, computed, flat, itself
 from universal_response.propagation.rows import Parts, by_rows
 from universal_response.propagation.rules import Number, SelfGated
 
@@ -54,7 +45,9 @@ def _gelu(function: Any, carried: Carried, *, approximate: str = "none") -> Carr
     if approximate == "tanh":
         return activated(rules.GELU_TANH, carried)
     exact = _exact_gelu[carried.terms.limit]
-    change = by_rows(exact, computed(carried, itself), [flat(carried.change)]).view(carried.shape)
+    change = by_rows(exact, computed(carried.pair, itself), [flat(carried.change)]).view(
+        carried.shape
+    )
     return made(_F.gelu, change, (carried,), {}, carried)
 
 

@@ -7,15 +7,9 @@ import torch
 from torch import Tensor
 
 from universal_response.propagation import rules
-from universal_response.propagation.change import (
-    Carried,
-    NoRule,
-    computed,
-    flat,
-    itself,
-    made,
-    rule,
-)
+from universal_response.propagation.change import Carried, NoRule, rule
+from universal_response.propagation.entries import made
+from universal_response.propagation.pair import computed, flat, itself
 from universal_response.propagation.rows import Parts, RowRule, by_rows
 from universal_response.propagation.rules import Number
 
@@ -46,7 +40,7 @@ def norm_change(carried: Carried, constant: Number, gain: Tensor | None, centred
         found = torch.zeros_like(change)
         found[rows] = _normalised(x, d, constant, centred, limit).to(found.dtype)
         return found.mul_(gain).view(carried.shape)
-    clean, compiled = computed(carried, itself), carried.terms.compiled
+    clean, compiled = computed(carried.pair, itself), carried.terms.compiled
     if carried.moments is None or centred:
         rule = _whole_norm(constant, centred, limit, gain)
         return by_rows(rule, clean, [change]).view(carried.shape)

@@ -1,4 +1,4 @@
-"""Clean pass, changed passes -> inner products. The only module that runs a model.
+"""Clean pass, changed passes -> inner products.
 
 A causal model cannot change what stands left of the perturbed token. One clean pass over the
 sequences keeps residual vectors, the outputs of linear layers, queries, keys and values; then, for
@@ -8,41 +8,38 @@ so that every matrix product has many rows. Hooks reduce each change to inner pr
 the base model is called without its unembedding, so no logits are computed.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
-from transformers.cache_utils import Cache, DynamicLayer
 
+from universal_response.metrics import InnerProducts
 from universal_response.perturbation import Perturbation, Scaling
-from universal_response.propagation.attention import Attended, Clean
-from universal_response.propagation.blocks import Blocks, unbridged
-from universal_response.propagation.change import Carried, Pair, Terms
-from universal_response.propagation.hooks import outputs_seen, started, states_seen, tuples_noted
-from universal_response.propagation.modules import Carrying, Tape, carrying
+from universal_response.propagation.change import Carried
+from universal_response.propagation.clean import (
+    TOKENS_PER_PASS,
+    check_finite,
+    input_of,
+    prepared,
+)
+from universal_response.propagation.hooks import outputs_seen, started, states_seen
+from universal_response.propagation.modules import Tape
 from universal_response.propagation.observing import Observers, Seen, check
-from universal_response.propagation.precision import FullPrecision
+from universal_response.propagation.pair import Pair, Terms
 from universal_response.propagation.reduction import (
     Entries,
-    InnerProducts,
     empty,
     moments,
     products_of_rows,
     row_products,
 )
-from universal_response.propagation.rows import Rows, can_compile
-from universal_response.propagation.suffixes import Packing, Segment, packings
-
-# On a processor measured (`benchmarks choices`); a GPU wants many more rows to be busy.
-TOKENS_PER_PASS = {"cpu": 4096, "cuda": 32768, "mps": 8192}
-
-# Tokens times weights from which on a processor wins more by compiled rules than compiling takes.
-WORTH_COMPILING = 10**13
+from universal_response.propagation.rows import Rows
+from universal_response.propagation.running import Run, run_blocks
+from universal_response.propagation.suffixes import Packing, packings
 
 
 def inner_products(
@@ -143,7 +140,7 @@ def chunked_inner_products(
     chosen = _sources(tokens, sources)
     n_strengths = sum(1 if each is None else len(each) for each in chunks)
     n_passed = n_strengths * int((tokens.shape[1] - chosen).sum())
-    with _prepared(model, tokens, products, perturbed_position, n_passed) as run:
+    with prepared(model, tokens, products, perturbed_position, n_passed) as run:
         budget = tokens_per_pass or TOKENS_PER_PASS.get(run.device.type, TOKENS_PER_PASS["cpu"])
         check(observe or {}, run.blocks.open_attention)
         direction = _direction(run, perturbation, perturbed_position)
@@ -157,39 +154,8 @@ def chunked_inner_products(
                 _changed_pass(run, found, packing, first, observe or {})
                 if progress is not None:
                     progress(packing.n_tokens)
-            _check_finite(found.response_response, run.blocks, "the response")
+            check_finite(found.response_response, run.blocks, "the response")
             yield replace(found, fallback_modules=tuple(run.carrying.alone))
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A model taken for measuring, and what its clean pass left.
-
-    Attributes:
-        blocks: the model.
-        tokens: (sequence, token).
-        tape: outputs of linear layers.
-        carrying: the modules with their rules.
-        states: of every position, the residual vectors, (sequence token, d_model).
-        attended: queries, keys and values of every layer.
-        keys_and_values: the same from the cache, where the model's own attention is used.
-        with_tuples: blocks that return a tuple.
-        compiled: whether rules on rows are compiled.
-    """
-
-    blocks: Blocks
-    tokens: Int[Tensor, "sequence token"]
-    tape: Tape
-    carrying: Carrying
-    states: list[Float[Tensor, "token d_model"]] = field(default_factory=list)
-    attended: dict[int, Clean] = field(default_factory=dict)
-    keys_and_values: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    with_tuples: set[torch.nn.Module] = field(default_factory=set)
-    compiled: bool = False
-
-    @property
-    def device(self) -> torch.device:
-        return self.tokens.device
 
 
 @dataclass(frozen=True)
@@ -226,61 +192,7 @@ def _sources(tokens: Tensor, sources: Tensor | None) -> Tensor:
     return sources
 
 
-@contextmanager
-def _prepared(
-    model: TransformerBridge, tokens: Tensor, products: str, position: int, n_passed: int
-) -> Iterator[_Run]:
-    """Take the model, run the clean pass, and give the model back whatever happens."""
-    n_sequences, t = tokens.shape
-    if t > model.cfg.n_ctx:
-        raise ValueError(
-            f"tokens: {t} per sequence exceed the model's context of {model.cfg.n_ctx}"
-        )
-    tape = Tape(n_tokens=n_sequences * t)
-    with (
-        unbridged(model) as blocks,
-        carrying(blocks.base, tape, blocks.mixing, products, TOKENS_PER_PASS["cpu"]) as modules,
-    ):
-        n_positions = len(blocks.positions)
-        if not 0 <= position < n_positions:
-            raise ValueError(
-                f"perturbed_position={position}: the model has positions 0 .. {n_positions - 1}"
-            )
-        n_weights = sum(each.numel() for each in blocks.base.parameters())
-        long = blocks.device.type == "cpu" and n_passed * n_weights > WORTH_COMPILING
-        compiled = long and can_compile()
-        run = _Run(blocks, tokens.to(blocks.device), tape, modules, compiled=compiled)
-        _clean_pass(run)
-        tape.recording = False
-        yield run
-
-
-def _clean_pass(run: _Run) -> None:
-    n_sequences, t = run.tokens.shape
-
-    def keep(state: Tensor, position: int) -> None:
-        run.states.append(_at_least_float32(state.reshape(-1, state.shape[-1]).clone()))
-
-    packing = Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t)
-    with states_seen(run.blocks, keep), tuples_noted(run.blocks, run.with_tuples):
-        _run(run, packing)
-    _check_finite(
-        torch.stack([(each * each).sum(-1) for each in run.states]), run.blocks, "a state"
-    )
-
-
-def _check_finite(by_position: Tensor, blocks: Blocks, what: str) -> None:
-    """One question to the device for all positions."""
-    finite = by_position.flatten(1).isfinite().all(1)
-    if not bool(finite.all()):
-        at = blocks.positions[int((~finite).nonzero()[0])]
-        raise ValueError(
-            f"model: {what} is not finite at layer {at.layer}, position {at.index} (after "
-            f"{at.sublayer}); check the weights, or load it with dtype=float32"
-        )
-
-
-def _direction(run: _Run, perturbation: Perturbation, position: int) -> Tensor:
+def _direction(run: Run, perturbation: Perturbation, position: int) -> Tensor:
     def replaced(token: int) -> Tensor:
         n_tokens = run.blocks.base.get_input_embeddings().weight.shape[0]
         if position > 0:
@@ -290,33 +202,15 @@ def _direction(run: _Run, perturbation: Perturbation, position: int) -> Tensor:
             )
         if not 0 <= token < n_tokens:
             raise ValueError(f"perturbation: token {token} is not one of 0 .. {n_tokens - 1}")
-        other = _Run(run.blocks, torch.full_like(run.tokens, token), Tape(False), run.carrying)
-        return _input_of(other)
+        other = Run(run.blocks, torch.full_like(run.tokens, token), Tape(False), run.carrying)
+        return input_of(other)
 
     exact = torch.float32 if run.device.type == "mps" else torch.float64
     return perturbation.direction(run.states[position].to(exact), replaced)
 
 
-class _Seen(Exception):
-    """A pass may stop: what was to be seen has been."""
-
-
-def _input_of(run: _Run) -> Tensor:
-    """States of position 0 only."""
-    found: list[Tensor] = []
-
-    def keep(state: Tensor, position: int) -> None:
-        found.append(_at_least_float32(state.reshape(-1, state.shape[-1])))
-        raise _Seen
-
-    n_sequences, t = run.tokens.shape
-    with states_seen(run.blocks, keep), suppress(_Seen):
-        _run(run, Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t))
-    return found[0]
-
-
 def _changed_pass(
-    run: _Run, found: InnerProducts, packing: Packing, first: _First, observe: Observers
+    run: Run, found: InnerProducts, packing: Packing, first: _First, observe: Observers
 ) -> None:
     """Carry the change through the suffixes of a pass and write its inner products."""
     index = packing.index(run.device)
@@ -360,82 +254,4 @@ def _changed_pass(
         started(run.blocks, run.states, first.position, terms, put, run.with_tuples),
         outputs_seen(run.blocks, observe, index),
     ):
-        _run(run, packing, observe)
-
-
-def _run(run: _Run, packing: Packing, observe: Observers | None = None) -> None:
-    """Run the blocks on the tokens of a pass, and nothing after them but the final norm.
-
-    Nobody watches the clean pass. In float64 casts to float32 are left out: a value they have
-    rounded no longer cancels the change that takes all of it away (epsilon = 1).
-    """
-    double = next(run.blocks.base.parameters()).dtype == torch.float64
-    with FullPrecision() if double else nullcontext():
-        if run.blocks.open_attention:
-            _run_end_to_end(run, packing, observe or {})
-        else:
-            _run_in_rows(run, packing, clean=observe is None)
-
-
-def _run_end_to_end(run: _Run, packing: Packing, observe: Observers) -> None:
-    index = packing.index(run.device)
-    run.blocks.base(
-        run.tokens[index.sequence, index.target][None],
-        position_ids=index.target[None],
-        use_cache=False,
-        suffixes=Attended(packing, run.attended, observe),
-    )
-
-
-def _run_in_rows(run: _Run, packing: Packing, clean: bool) -> None:
-    """The same with one source, for a model whose own attention has to be used."""
-    (segment,) = packing.segments
-    layers: list[DynamicLayer]
-    if clean:
-        layers = [DynamicLayer() for _ in range(run.blocks.base.config.num_hidden_layers)]
-    else:
-        layers = [
-            _CleanLayer(*run.keys_and_values[layer], segment)
-            for layer in sorted(run.keys_and_values)
-        ]
-    rows = run.tokens[list(segment.sequences), segment.source :]
-    rows = rows.repeat(segment.stop - segment.first, 1)
-    run.blocks.base(rows, past_key_values=Cache(layers=[*layers]), use_cache=True)
-    if clean:
-        for number, layer in enumerate(layers):
-            assert layer.keys is not None
-            assert layer.values is not None
-            run.keys_and_values[number] = (layer.keys, layer.values)
-
-
-class _CleanLayer(DynamicLayer):
-    """Keys and values of the whole clean sequences, with the changes of the suffix.
-
-    The rows are the sequences of the segment repeated once per strength.
-    """
-
-    def __init__(self, keys: Tensor, values: Tensor, segment: Segment) -> None:
-        super().__init__()
-        chosen = list(segment.sequences) * (segment.stop - segment.first)
-        self.whole = keys[chosen], values[chosen]
-        self.lazy_initialization(*self.whole)
-        # What the model takes for the length of the past.
-        self.keys, self.values = (each[:, :, : segment.source] for each in self.whole)
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        found = []
-        for clean, moved in zip(self.whole, (key_states, value_states), strict=True):
-            if not isinstance(moved, Carried):
-                # A skipped part of the model: nothing changes there.
-                found.append(clean)
-                continue
-            before = clean.shape[2] - moved.shape[2]
-            change = torch.nn.functional.pad(moved.change, (0, 0, before, 0))
-            found.append(Carried(clean, change, moved.terms, moved.dtype))
-        return found[0], found[1]
-
-
-def _at_least_float32(state: Tensor) -> Tensor:
-    return state.float() if state.dtype in (torch.float16, torch.bfloat16) else state
+        run_blocks(run, packing, observe)

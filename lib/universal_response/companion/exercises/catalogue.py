@@ -1,0 +1,146 @@
+"""All exercises, and the plans of the sessions."""
+
+from universal_response.companion.exercises import session1, session2, session3
+from universal_response.companion.exercises.exercise import Exercise, Session
+
+EXERCISES: dict[str, Exercise] = {
+    exercise.name: exercise
+    for exercise in (
+        Exercise(
+            "read-peak", "Read the peak", 1, "easy", 5, session1.read_peak,
+            "Look at the magnified panel: each marker is one distance. Short distances do not "
+            "count.",
+        ),
+        Exercise(
+            "causal-zeros", "Count the zeros", 1, "easy", 5, session1.causal_zeros,
+            "Fill in a 3 by 3 matrix by hand first. Can a token respond to itself?",
+        ),
+        Exercise(
+            "first-responder", "The first to notice", 1, "medium", 10, session1.first_responder,
+            "What can a norm not see? And which kind of sublayer moves anything from token to "
+            "token?",
+        ),
+        Exercise(
+            "relative-length", "Write the first metric", 1, "easy", 10, session1.relative_length,
+            "Which vector is measured, and which one is it relative to? The last axis is that of "
+            "the vector; all axes before it remain.",
+        ),
+        Exercise(
+            "two-powers", "Predict two powers", 1, "medium", 10, session1.two_powers,
+            "Halve the response in your mind: what happens to its length, and what to one minus "
+            "the cosine of a small angle? Expand the cosine.",
+        ),
+        Exercise(
+            "collapse", "Make the curves collapse", 1, "medium", 15, session1.collapse,
+            "The curve of the reference strength must come out unchanged, and every metric has a "
+            "power of its own.",
+        ),
+        Exercise(
+            "two-lanes", "Two lanes", 2, "easy", 5, session2.two_lanes,
+            "Go along the row of that position in the left panel, and read the distance under its "
+            "brightest cell. Early first.",
+        ),
+        Exercise(
+            "peak-to-median", "How tall is the peak?", 2, "easy", 10, session2.peak_to_median,
+            "The response at the induction distance over the median of all distances, both at "
+            "the last position and the reference strength.",
+        ),
+        Exercise(
+            "attention-share", "Who made it?", 2, "medium", 10, session2.attention_share,
+            "Add up every step of one kind of sublayer, the negative ones too, and divide by the "
+            "sum of all steps.",
+        ),
+        Exercise(
+            "onset", "The onset of induction", 2, "medium", 15, session2.onset,
+            "The peak has to stay: come from the end. It must beat every other distance of the "
+            "window, a tie is no lead, and the answer may be None.",
+        ),
+        Exercise(
+            "relative-depth", "Another model", 2, "easy", 5, session2.relative_depth,
+            "The onset of the other model, divided by its own last position. Did you pass the "
+            "other results to the check?",
+        ),
+        Exercise(
+            "paired-error", "Pairs have smaller errors", 2, "hard", 15, session2.paired_error,
+            "Once take the error of each response and add their squares; once subtract sequence "
+            "by sequence and take the error of that. First over second.",
+        ),
+        Exercise(
+            "carry-change", "Carry the change", 3, "easy", 5, session3.carry_change,
+            "Multiply out the square of v + d. What is left when the square of v is taken away on "
+            "paper, and not by the program?",
+        ),
+        Exercise(
+            "stable-angle", "An angle that survives", 3, "medium", 15, session3.stable_angle,
+            "A difference can be no more exact than what is subtracted: the cosine is already "
+            "rounded, the components of the two vectors are not. How do the vectors differ, and "
+            "which part of that turns them?",
+        ),
+        Exercise(
+            "parallel-response", "When the turn is missing", 3, "hard", 10,
+            session3.parallel_response,
+            "Which is the lowest order of the response that points across x? What does one minus "
+            "the cosine do with it?",
+        ),
+        Exercise(
+            "plateau", "Predict the plateau", 3, "hard", 10, session3.plateau,
+            "For weak strengths every response is its linear limit; the reference is not. Work out "
+            "one ratio for each distance, then take the mean, and mind the sign.",
+        ),
+        Exercise(
+            "own-measurement", "Measure it yourself", 3, "medium", 10, session3.own_measurement,
+            "It needs tokens that the shipped results do not have, and at least three strengths "
+            "no larger than 0.05 that span a factor of ten.",
+        ),
+        Exercise(
+            "own-metric", "A metric of your own", 3, "hard", 20, session3.own_metric,
+            "The metric has to be a tensor shaped like response_response, zero left of the source, "
+            "and none of the library's up to a factor. If all of that holds, look at the power "
+            "again: which is the lowest order of D in it?",
+        ),
+    )
+}  # fmt: skip
+
+SESSIONS: dict[int, Session] = {
+    session.number: session
+    for session in (
+        Session(
+            1, "One token, a little weaker",
+            (
+                (10, "The residual stream, the input, the perturbation"),
+                "read-peak", "causal-zeros",
+                (10, "What a norm cannot see; attention and MLP"),
+                "first-responder",
+                (5, "Three metrics"),
+                "relative-length",
+                (5, "Small responses are linear"),
+                "two-powers", "collapse",
+                (5, "Round-up"),
+            ),
+        ),
+        Session(
+            2, "Layer by layer",
+            (
+                (10, "The layer map"),
+                "two-lanes", "peak-to-median",
+                (10, "Increments, and what a share is not"),
+                "attention-share",
+                (5, "Defining an onset"),
+                "onset", "relative-depth", "paired-error",
+                (5, "Round-up"),
+            ),
+        ),
+        Session(
+            3, "Limits and measuring",
+            (
+                (5, "What subtraction loses"),
+                "carry-change", "stable-angle",
+                (5, "The exact limit and higher orders"),
+                "parallel-response", "plateau",
+                (5, "From tokens to inner products"),
+                "own-measurement", "own-metric",
+                (5, "Round-up"),
+            ),
+        ),
+    )
+}  # fmt: skip

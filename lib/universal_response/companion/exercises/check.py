@@ -1,0 +1,61 @@
+"""Whether an answer is right."""
+
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from universal_response.companion.exercises.answers import Unanswered, WrongKind, holds_dots
+from universal_response.companion.exercises.catalogue import EXERCISES
+from universal_response.companion.exercises.exercise import Verdict
+from universal_response.measurement import load_results
+
+SHIPPED = Path(__file__).parents[4] / "results"
+
+
+def load(results: str, folder: str | Path = SHIPPED) -> xr.Dataset:
+    """The results a session works with.
+
+    Args:
+        results: name of a shipped file without its ending, or the path of an `.nc` file.
+        folder: where the shipped files are.
+
+    Raises:
+        ValueError: there is no such file, or it is damaged.
+    """
+    path = Path(results) if results.endswith(".nc") else Path(folder) / f"{results}.nc"
+    if not path.exists():
+        raise ValueError(
+            f"results={results}: no file {path}; give the path of an .nc file, or install the "
+            "library from a checkout"
+        )
+    return load_results(path)
+
+
+def check(name: str, answer: Any, data: xr.Dataset | None = None) -> Verdict:
+    """Tell whether an answer is right.
+
+    Args:
+        name: of the exercise.
+        answer: what the exercise asks for; `...` stands for no answer yet.
+        data: results the session works with; those of SmolLM2-135M if None.
+
+    Returns:
+        A Verdict, which a notebook shows as a sentence. An exception that a student's function
+        raises is passed on.
+
+    Raises:
+        ValueError: no such exercise.
+    """
+    if name not in EXERCISES:
+        raise ValueError(f"name={name}: no such exercise; choose one of {', '.join(EXERCISES)}")
+    exercise = EXERCISES[name]
+    try:
+        if holds_dots(answer):
+            raise Unanswered
+        right = exercise.check(answer, load("smollm2-135m") if data is None else data)
+    except Unanswered:
+        return Verdict(False, f"{name}: no answer yet; put one in place of the dots.")
+    except WrongKind as wrong:
+        return Verdict(False, f"{name}: not yet. The answer should be {wrong}.")
+    return Verdict(right, f"{name}: {'right.' if right else f'not yet. {exercise.hint}'}")
