@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
-from universal_response.metrics import METRICS, delta, phi
+from universal_response.metrics import COSINES, METRICS, delta, phi
 from universal_response.propagation import inner_products
 from universal_response.response import response_function
 
@@ -111,7 +111,7 @@ def disagreement(case: Case, found: Mapping[str, Tensor]) -> dict[str, float]:
         return {}
     rounding = _labelled(case, _rounding(case))
     reference = _labelled(case, found[first])
-    cosine = reference.metric.str.startswith("theta")
+    cosine = reference.metric.isin(COSINES)
     allowed = 1e-4 * xr.where(cosine, 1.0, abs(reference)) + rounding
     worst = {}
     for name in others:

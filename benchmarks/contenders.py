@@ -4,7 +4,7 @@ Every contender takes a `Case` and returns response functions (metric, epsilon, 
 averaged over sequences.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -229,7 +229,7 @@ class _Table:
         return _response_functions(self.products, METRICS).mean(3)
 
 
-def _response_functions(products: InnerProducts, metrics: dict[str, Callable]) -> Tensor:
+def _response_functions(products: InnerProducts, metrics: Mapping[str, Callable]) -> Tensor:
     """(metric, epsilon, position, sequence, delta_j)."""
     found = [response_function(metric(products)) for metric in metrics.values()]
     return torch.stack(found).transpose(1, 2)

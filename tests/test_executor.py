@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_models import tiny_hf_model, tiny_model
 from universal_response import Settings, load_model, measure
-from universal_response.measurement import places
+from universal_response.measurement import workers
 
 SETTINGS = Settings(t0=6, batch=6, epsilons=(0.01, 0.05), sequences_per_chunk=1, device="cpu")
 SHARDS = 2 * SETTINGS.batch
@@ -110,8 +110,8 @@ def test_a_worker_loads_the_model_once(folder, monkeypatch):
         loaded.append(arguments)
         return load_model(*arguments, **named)
 
-    places._model_of_worker.cache_clear()
-    monkeypatch.setattr(places, "load_model", counted)
+    workers._model_of_worker.cache_clear()
+    monkeypatch.setattr(workers, "load_model", counted)
     with ThreadPoolExecutor(1) as pool:
         measure(folder, SETTINGS, executor=pool)
     assert len(loaded) == 1
@@ -126,7 +126,7 @@ def test_a_model_in_hand_cannot_be_sent(tmp_path):
 
 
 def test_a_failing_worker_is_told_and_shards_are_kept(folder, tmp_path, monkeypatch):
-    one_shard, measured = places.measure_shard, []
+    one_shard, measured = workers.measure_shard, []
 
     def failing(*arguments, **named):
         measured.append(arguments)
@@ -134,7 +134,7 @@ def test_a_failing_worker_is_told_and_shards_are_kept(folder, tmp_path, monkeypa
             raise MemoryError("no memory")
         return one_shard(*arguments, **named)
 
-    monkeypatch.setattr(places, "measure_shard", failing)
+    monkeypatch.setattr(workers, "measure_shard", failing)
     with ThreadPoolExecutor(1) as pool, pytest.raises(MemoryError, match="no memory"):
         measure(folder, SETTINGS, shards=tmp_path / "shards", executor=pool)
     assert len(list((tmp_path / "shards").glob("*.npz"))) == 2

@@ -19,7 +19,7 @@ from universal_response import (
     results_for,
     save_results,
 )
-from universal_response.measurement import measure_into, places, shards
+from universal_response.measurement import measure_into, workers, shards
 
 MEASURE = sys.modules[measure.__module__]  # its name is that of the function
 SETTINGS = Settings(
@@ -368,7 +368,7 @@ def test_unknown_weights_cannot_be_resumed(tmp_path):
 
 def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, finished, monkeypatch):
     """As with Ctrl-C: finished shards stay beside the file to come, and go when it is there."""
-    name, one_shard = str(weights / "tiny"), places.measure_shard
+    name, one_shard = str(weights / "tiny"), workers.measure_shard
     measured = []
 
     def interrupted(*arguments):
@@ -378,7 +378,7 @@ def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, finished
         return one_shard(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(places, "measure_shard", interrupted)
+        patch.setattr(workers, "measure_shard", interrupted)
         with pytest.raises(KeyboardInterrupt):
             results_for(name, SETTINGS, tmp_path)
     (left,) = tmp_path.iterdir()
@@ -389,7 +389,7 @@ def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, finished
         measured.append(arguments)
         return one_shard(*arguments)
 
-    monkeypatch.setattr(places, "measure_shard", counted)
+    monkeypatch.setattr(workers, "measure_shard", counted)
     found = results_for(name, SETTINGS, tmp_path)
     assert len(measured) == SHARDS
     (saved,) = tmp_path.iterdir()

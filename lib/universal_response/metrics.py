@@ -4,12 +4,14 @@ Notation: x_j is the clean residual vector at token j, D_j = x'_j - x_j its resp
 returns a tensor (position, epsilon, sequence, source, target) that is zero for target < source.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+
+Tensor = Any  # PyTorch's: what reads results knows the metrics without importing it
 
 ResponseMatrix = Float[Tensor, "position epsilon sequence source target"]
 
@@ -68,8 +70,8 @@ def phi(products: InnerProducts) -> ResponseMatrix:
     """
     length = _state_state(products).sqrt()
     parallel = _ratio(products.response_state, length)
-    angle = torch.atan2(products.perpendicular.sqrt(), length + parallel)
-    return 2 * torch.sin(angle / 2) ** 2
+    angle = products.perpendicular.sqrt().atan2(length + parallel)
+    return 2 * (angle / 2).sin() ** 2
 
 
 def theta_source(products: InnerProducts) -> ResponseMatrix:
@@ -127,14 +129,46 @@ def phi_coefficient(products: InnerProducts) -> ResponseMatrix:
     return _ratio(products.perpendicular, 2 * _state_state(products))
 
 
-METRICS: dict[str, Callable[[InnerProducts], ResponseMatrix]] = {
-    metric.__name__: metric
-    for metric in (delta, phi, theta_source, theta_state, theta_perturbation)
-}
+@dataclass(frozen=True)
+class Metric:
+    """A metric, and what is known of it by definition.
 
-# Of linear inner products: what C / epsilon (of phi: C / epsilon^2) tends to. The relative length
-# is linear in D already, and a cosine does not see the length of D.
-LINEAR_METRICS = METRICS | {"phi": phi_coefficient}
+    Attributes:
+        function: inner products -> response matrices.
+        power: of epsilon, with which it grows in the scale-invariant regime (Fig. 2c, 2f); 0 for a
+            cosine, which does not see the length of the response.
+        symbol: in formulas, LaTeX.
+        meaning: in words.
+        limit: function that takes linear inner products to what C / epsilon^power tends to; None if
+            that is `function`.
+    """
+
+    function: Callable[[InnerProducts], ResponseMatrix]
+    power: int
+    symbol: str
+    meaning: str
+    limit: Callable[[InnerProducts], ResponseMatrix] | None = None
+
+    @property
+    def name(self) -> str:
+        """In data and code: that of the function."""
+        return self.function.__name__
+
+    def __call__(self, products: InnerProducts) -> ResponseMatrix:
+        return self.function(products)
+
+
+_ALL = (
+    Metric(delta, 1, r"\Delta", "length of the response"),
+    Metric(phi, 2, r"\varphi", "turn of the vector", limit=phi_coefficient),
+    Metric(theta_source, 0, r"\vartheta", "along the source's response"),
+    Metric(theta_state, 0, r"\vartheta", "along the vector itself"),
+    Metric(theta_perturbation, 0, r"\vartheta", "along the perturbation"),
+)
+METRICS = {metric.name: metric for metric in _ALL}
+LINEAR_METRICS = {metric.name: metric.limit or metric.function for metric in _ALL}
+COSINES = tuple(metric.name for metric in _ALL if metric.power == 0)
+GROWING = tuple(metric.name for metric in _ALL if metric.power > 0)
 
 
 def _state_state(products: InnerProducts) -> Float[Tensor, "position 1 sequence 1 target"]:
@@ -155,4 +189,4 @@ def _cosine(inner: Tensor, squared: Tensor, other_squared: Tensor) -> Tensor:
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Quotient, 0 where the denominator vanishes (a padded row of the embedding is all zeros)."""
-    return numerator / torch.where(denominator > 0, denominator, torch.inf)
+    return numerator / denominator.where(denominator > 0, math.inf)

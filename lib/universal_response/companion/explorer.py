@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from universal_response import figures, measurement, models, response
+from universal_response.metrics import METRICS
 
 INDEX = "explorer-index.js"
 
@@ -26,13 +27,6 @@ ORDER = ("metric", "epsilon", "position", "delta_j")
 ERROR_BITS = 4
 UNIT = 1 << (23 - ERROR_BITS)  # of the last bit kept, in the integer behind a float32
 
-MEANING = {
-    "delta": "length of the response",
-    "phi": "turn of the vector",
-    "theta_source": "along the source's response",
-    "theta_state": "along the vector itself",
-    "theta_perturbation": "along the perturbation",
-}
 GREEK = {r"\Delta": "Δ", r"\varphi": "φ", r"\vartheta": "ϑ"}
 SUBLAYER = {"attention": "attention of layer", "mlp": "MLP of layer", "block": "layer"}
 FAINT = "rgba(128, 128, 128, 0.3)"  # grid lines on white as on black
@@ -129,7 +123,7 @@ def pack(values: np.ndarray) -> str:
 def _metric(name: str) -> dict[str, Any]:
     colormap = figures.colormap(name)
     return {
-        "label": f"{name}: {MEANING[name]}" if name in MEANING else name,
+        "label": f"{name}: {METRICS[name].meaning}",
         "symbol": GREEK.get(figures.SYMBOL[name], ""),
         "power": response.POWER[name],
         "colours": [[float(at), mpl.colors.to_hex(colormap(at))] for at in np.linspace(0, 1, 17)],

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from universal_response import response
+from universal_response.metrics import METRICS
 
 # Okabe and Ito's colour-blind-safe palette; green and blue as the caption of Fig. 3 has them.
 ATTENTION, MLP, BLOCK = "#009E73", "#0072B2", "#999999"
@@ -28,13 +29,7 @@ TWO_DECADES = (1e-3, 0.1)
 
 THETA = "theta_source"
 
-SYMBOL = {
-    "delta": r"\Delta",
-    "phi": r"\varphi",
-    "theta_source": r"\vartheta",
-    "theta_state": r"\vartheta",
-    "theta_perturbation": r"\vartheta",
-}
+SYMBOL = {name: metric.symbol for name, metric in METRICS.items()}
 
 STYLE: dict[Any, Any] = {
     "figure.dpi": 150,

@@ -10,8 +10,7 @@ from universal_response.measurement.description import attributes_of
 from universal_response.measurement.job import Job, Shard
 from universal_response.measurement.schema import SCHEMA_VERSIONS
 from universal_response.measurement.settings import Settings
-from universal_response.measurement.sums import GROWING
-from universal_response.metrics import METRICS
+from universal_response.metrics import GROWING, METRICS
 from universal_response.response import (
     error_over_pairs,
     geometric_over_pairs,

@@ -12,10 +12,10 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.measurement.assemble import assemble
 from universal_response.measurement.job import Job, Shard, shards_of, token_passes
-from universal_response.measurement.places import Here, Place, Workers
 from universal_response.measurement.results import load_results, save_results
 from universal_response.measurement.settings import Settings
 from universal_response.measurement.shards import identity, load_shard, save_shard
+from universal_response.measurement.workers import Here, Place, Workers
 from universal_response.models import load_model, load_tokenizer
 from universal_response.sequences import token_labels
 

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from universal_response.metrics import COSINES
 from universal_response.response import pairs_at
 
 # Of every kind of results file. Each is written by the room of its name.
@@ -46,7 +47,7 @@ def _rounded(dataset: xr.Dataset, name: str, bits: int) -> np.ndarray:
     """The values of a variable, to so many bits."""
     array = dataset[name]
     leading = _leading_bits(array.values, bits)
-    bounded = array.metric.str.startswith("theta") if "metric" in array.dims else False
+    bounded = array.metric.isin(COSINES) if "metric" in array.dims else False
     if name.endswith("sem"):
         return leading
     unit = xr.full_like(array, 2.0**-bits, dtype=float)

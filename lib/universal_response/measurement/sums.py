@@ -6,7 +6,7 @@ decides the bits of a shard: `shards.identity` takes a digest of it. Nothing els
 
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import fields, replace
 from typing import Any
@@ -18,15 +18,20 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.measurement.job import Job, Shard
 from universal_response.measurement.memory import bytes_of_strength, strengths_at_a_time
-from universal_response.metrics import LINEAR_METRICS, METRICS, InnerProducts, ResponseMatrix
+from universal_response.metrics import (
+    GROWING,
+    LINEAR_METRICS,
+    METRICS,
+    InnerProducts,
+    ResponseMatrix,
+)
 from universal_response.propagation import chunked_inner_products, linear_inner_products
 from universal_response.response.pairs import by_distance, log_sums
 
 # Numbers of a map (position, source, target) of all metrics, up to which it is kept.
 MAP_NUMBERS = 1 << 21
-GROWING = ("delta", "phi")  # metrics that have logarithms
 
-Metrics = dict[str, Callable[[InnerProducts], ResponseMatrix]]
+Metrics = Mapping[str, Callable[[InnerProducts], ResponseMatrix]]
 
 
 def measure_shard(
@@ -39,7 +44,7 @@ def measure_shard(
 
     Returns:
         `sum` (sequence, metric, epsilon, position, delta_j), over the pairs of a sequence; of the
-        metrics `GROWING` `log_sum` and `log_n`, the same of logarithms, and how many; of the
+        metrics that grow `log_sum` and `log_n`, the same of logarithms, and how many; of the
         reference strength `pairs` (sequence, metric, source, delta_j) and `matrix` (sequence,
         metric, source, target) at the last position, and `map` (sequence, metric, position, source,
         target) where it is small; `length` (sequence, position), the mean of |x_j|;

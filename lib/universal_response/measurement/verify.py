@@ -10,6 +10,7 @@ from universal_response.measurement import _version2
 from universal_response.measurement.description import settings_of
 from universal_response.measurement.measure import measure
 from universal_response.measurement.settings import Settings, sources_of, tokens_of
+from universal_response.metrics import COSINES
 from universal_response.models import Provenance, load_model
 from universal_response.sequences import token_rows
 
@@ -122,7 +123,7 @@ def check_weights(recorded: str, loaded: str) -> None:
 def _allowed(shipped: xr.DataArray) -> xr.DataArray:
     """What a number may differ by, nan where it is not compared."""
     size = shipped.sel(metric="delta")
-    is_cosine = shipped.metric.str.startswith("theta")
+    is_cosine = shipped.metric.isin(COSINES)
     allowed = RELATIVE * xr.where(is_cosine, 1.0, np.abs(shipped))
     allowed = allowed + xr.where(shipped.metric == "phi", TURNLESS * size**2, 0.0)
     return allowed.where(~is_cosine | (size > SILENT * size.sel(delta_j=0)))

@@ -9,7 +9,7 @@ from transformer_lens.factories.architecture_adapter_factory import Architecture
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
 
-from universal_response.models.quiet import first_line, quiet
+from universal_response.models.messages import first_line, quiet
 from universal_response.models.registry import REGISTRY, title
 from universal_response.models.weights import WeightsUnavailable, locate
 

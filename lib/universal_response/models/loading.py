@@ -16,7 +16,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
 from universal_response.models.device import resolve_device
-from universal_response.models.quiet import first_line, quiet
+from universal_response.models.messages import first_line, quiet
 from universal_response.models.weights import WeightsUnavailable, locate, weights_sha256
 from universal_response.number_types import torch_dtype
 

@@ -2,7 +2,7 @@ from .blocks import Position, positions, unbridged
 from .carry import carry
 from .change import Carried, NoRule
 from .choice import Choice, choose_products
-from .clean import TOKENS_PER_PASS
+from .clean_pass import TOKENS_PER_PASS
 from .observing import Seen
 from .passes import chunked_inner_products, inner_products, linear_inner_products
 from .products import PREPACKED_BYTES, products_of

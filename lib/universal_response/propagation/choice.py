@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.benchmark import Timer
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.propagation.clean import TOKENS_PER_PASS
+from universal_response.propagation.clean_pass import TOKENS_PER_PASS
 from universal_response.propagation.modules import is_linear
 from universal_response.propagation.passes import linear_inner_products
 from universal_response.propagation.products import products_of

@@ -20,7 +20,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from universal_response.metrics import InnerProducts
 from universal_response.perturbation import Perturbation, Scaling
 from universal_response.propagation.change import Carried
-from universal_response.propagation.clean import (
+from universal_response.propagation.clean_pass import (
     TOKENS_PER_PASS,
     check_finite,
     input_of,
@@ -38,7 +38,7 @@ from universal_response.propagation.reduction import (
     row_products,
 )
 from universal_response.propagation.rows import Rows
-from universal_response.propagation.running import Run, run_blocks
+from universal_response.propagation.run import Run, run_blocks
 from universal_response.propagation.suffixes import Packing, packings
 
 

@@ -2,10 +2,11 @@
 
 import xarray as xr
 
+from universal_response.metrics import METRICS
 from universal_response.response.selecting import at_epsilon, last
 
 # Power of epsilon with which each metric grows in the scale-invariant regime (Fig. 2c, 2f).
-POWER = {"delta": 1, "phi": 2, "theta_source": 0, "theta_state": 0, "theta_perturbation": 0}
+POWER = {name: metric.power for name, metric in METRICS.items()}
 
 
 def theory(metric: str, epsilon: xr.DataArray, epsilon0: float) -> xr.DataArray:

@@ -11,7 +11,7 @@ from universal_response.propagation.blocks import Blocks, unbridged
 from universal_response.propagation.hooks import states_seen, tuples_noted
 from universal_response.propagation.modules import Tape, carrying
 from universal_response.propagation.rows import can_compile
-from universal_response.propagation.running import Run, run_blocks
+from universal_response.propagation.run import Run, run_blocks
 from universal_response.propagation.suffixes import Packing, Segment
 
 # On a processor measured (`benchmarks choices`); a GPU wants many more rows to be busy.

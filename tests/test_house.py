@@ -1,0 +1,63 @@
+"""The picture of the house, the length of its modules, and the files that CONTRIBUTING names."""
+
+import ast
+import re
+import statistics
+from pathlib import Path
+
+import house
+import pytest
+
+LIBRARY = house.ROOT / "lib" / house.LIBRARY
+MODULES = sorted(path for path in LIBRARY.rglob("*.py") if path.name != "__init__.py")
+# Tables of data and not of code.
+TABLES = {"models/registry.py", "claims/statements.py", "companion/exercises/catalogue.py"}
+
+
+def length(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def functions():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                has_docstring = ast.get_docstring(node) is not None
+                body = node.body[has_docstring:]
+                yield body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+def test_the_picture_is_that_of_the_imports():
+    page = house.PAGE.read_text(encoding="utf-8")
+    assert house.drawn(page) == page, "run `make house`"
+
+
+def test_every_arrow_goes_down_the_road():
+    order = {room: place for place, layer in enumerate(house.road()) for room in layer}
+    assert all(order[room] < order[other] for room, other in house.arrows())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(LIBRARY).as_posix())
+def test_a_module_has_one_concept(path):
+    assert path.relative_to(LIBRARY).as_posix() in TABLES or length(path) <= 300
+
+
+def test_modules_and_functions_are_short():
+    assert statistics.median(map(length, MODULES)) <= 140
+    assert statistics.median(functions()) <= 9
+
+
+def test_the_files_named_are_there():
+    page = house.PAGE.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:lib|tests|book|notebooks|benchmarks)/[\w./-]+)`", page)
+    named += [f"lib/universal_response/{name}" for name in re.findall(r"`((?:models|propagation|"
+              r"response|measurement|subtraction|claims|figures|companion|cli)/[\w./]*)`", page)]
+    assert named
+    assert [name for name in named if not (house.ROOT / name).exists()] == []
+
+
+def test_rooms_name_what_they_give():
+    for path in LIBRARY.rglob("__init__.py"):
+        stub = path.with_suffix(".pyi")
+        eager = path.parent.relative_to(LIBRARY).as_posix() in ("propagation/rules", "cli")
+        assert stub.exists() != eager, path
