@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from universal_response.measurement import Verification, check_weights
+from universal_response.models import weights_sha256
 from universal_response.subtraction.errors import typical_error
 from universal_response.subtraction.measure import measure_subtraction
 
@@ -24,6 +25,9 @@ def verify_subtraction(dataset: xr.Dataset, quick: bool = False) -> Verification
         ValueError: the weights or the tokens are not those recorded.
         WeightsUnavailable: the weights are not to be had.
     """
+    at_hand = weights_sha256(dataset.attrs["model"])
+    if at_hand != "unknown":
+        check_weights(dataset.attrs["weights_sha256"], at_hand)
     asked = dataset
     if quick:
         asked = dataset.isel(number_type=[1], epsilon=[len(dataset.epsilon) // 2, -3])
