@@ -327,7 +327,7 @@ def test_attributes(dataset):
     assert {"python", "torch", "transformer-lens", "universal-response"} <= set(
         json.loads(attrs["versions"])
     )
-    assert attrs["schema_version"] == measurement.SCHEMA_VERSION
+    assert attrs["schema_version"] == measurement.SCHEMA_VERSIONS["response"]
     assert attrs["device"].startswith("cpu")
     assert attrs["input"] == "repeated random tokens"
     assert attrs["wall_time_s"] > 0
@@ -1292,7 +1292,7 @@ def test_results_without_the_limit_do_not_serve_who_asks_for_it(counted, tmp_pat
 
 
 def test_architecture_of_results(dataset):
-    found = measurement.architecture_of(dataset)
+    found = response.architecture_of(dataset)
     assert (found["layers"], found["width"], found["vocabulary"]) == (LAYERS, 32, VOCABULARY)
     # Not those of the bridge, which splits joint weights of queries, keys and values into copies.
     weights = tiny_hf_model("gpt2").parameters()

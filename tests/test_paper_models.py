@@ -266,7 +266,7 @@ def test_results_know_their_model(name, loaded, results):
     digest = results.attrs["weights_sha256"]
     assert re.fullmatch("[0-9a-f]{64}", digest)
     assert digest == loaded.provenance.weights_sha256
-    found = measurement.architecture_of(results)
+    found = response.architecture_of(results)
     heads = {
         "gemma-2-2b": "4 (2 key/value)",
         "llama-3.2-3b": "6 (2 key/value)",

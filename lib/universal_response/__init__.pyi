@@ -11,6 +11,7 @@ from . import (
 )
 from .companion import exercises, explorer, notebooks, provenance
 from .measurement import (
+    DEFAULT,
     Settings,
     load_results,
     measure,
@@ -30,6 +31,7 @@ from .response import architecture_of
 from .sequences import read_text, read_tokens, repeated_random_tokens, tokens_of_text
 
 __all__ = [
+    "DEFAULT",
     "REGISTRY",
     "Direction",
     "InnerProducts",

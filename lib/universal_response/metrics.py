@@ -135,9 +135,9 @@ class Metric:
 
     Attributes:
         function: inner products -> response matrices.
-        power: of epsilon, with which it grows in the scale-invariant regime (Fig. 2c, 2f); 0 for a
-            cosine, which does not see the length of the response.
-        symbol: in formulas, LaTeX.
+        power: of epsilon, with which it grows in the scale-invariant regime (Fig. 2c, 2f), never
+            negative then; 0 for a cosine, which does not see the length of the response.
+        symbol: below the C in formulas, LaTeX.
         meaning: in words.
         limit: function that takes linear inner products to what C / epsilon^power tends to; None if
             that is `function`.

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
 from universal_response import claims, companion, measurement, models
 from universal_response.cli.options import (
@@ -106,9 +105,11 @@ def figures(
     else:
         measurement.measure_into(path, model, settings, progress=True)
     values |= extra
-    for notebook in tqdm(known, desc="notebooks"):
-        wanted = {name: value for name, value in values.items() if name in known[notebook]}
-        companion.notebooks.run_notebook(notebook, out / notebook.name, wanted)
+    wanted = {
+        notebook: {name: value for name, value in values.items() if name in names}
+        for notebook, names in known.items()
+    }
+    companion.notebooks.run_notebooks(wanted, out, progress=True)
     typer.echo(f"figures, notebooks and data: {out}")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from universal_response import models
-from universal_response.measurement.settings import Settings
+from universal_response.measurement.settings import DEFAULT, Settings
 
 Model = Annotated[str, typer.Option(help="registered name, local folder, or hub id owner/name")]
 T0 = Annotated[int, typer.Option(help="length of the repeated block; a sequence has 2 T0 tokens")]
@@ -61,7 +61,6 @@ Length = Annotated[
     typer.Option(help="tokens kept of each sequence; those of the shortest if absent"),
 ]
 
-DEFAULT = Settings()
 DEFAULT_EPSILONS = ",".join(f"{epsilon:g}" for epsilon in DEFAULT.epsilons)
 
 

@@ -124,7 +124,7 @@ def _metric(name: str) -> dict[str, Any]:
     colormap = figures.colormap(name)
     return {
         "label": f"{name}: {METRICS[name].meaning}",
-        "symbol": GREEK.get(figures.SYMBOL[name], ""),
+        "symbol": GREEK.get(figures.SYMBOL[name], figures.SYMBOL[name]),
         "power": response.POWER[name],
         "colours": [[float(at), mpl.colors.to_hex(colormap(at))] for at in np.linspace(0, 1, 17)],
     }

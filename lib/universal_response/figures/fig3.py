@@ -45,7 +45,7 @@ def layers_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
         dataset: results of one model.
         metric: name of the metric.
     """
-    epsilon0, peak = float(dataset.attrs["epsilon0"]), {"delta_j": int(dataset.attrs["t0"]) - 1}
+    epsilon0, peak = float(dataset.attrs["epsilon0"]), {"delta_j": response.peak_distance(dataset)}
     scaled, colours = not is_cosine(metric), epsilon_colours(dataset)
     curves = response.collapsed(dataset, metric, epsilon0).sel(peak)
     by_strength(axes, curves["mean"], curves.error, "position", colours)

@@ -64,7 +64,7 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
     Returns:
         The image, for a colour bar.
     """
-    t0 = int(dataset.attrs["t0"])
+    t0 = response.peak_distance(dataset) + 1
     image = response.in_window(dataset, metric, epsilon)
     image = image.transpose("position", "delta_j")
     if is_cosine(metric):
@@ -72,9 +72,6 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
         reach = float(np.nanquantile(np.abs(image), 0.97))
         norm = Normalize(-reach, reach)
     else:
-        # At l = 0 only the perturbed token responds: there is no maximum to divide by.
-        maximum = image.max("delta_j")
-        image = image / maximum.where(maximum > 0)
         norm = Normalize(0, 1)
     edge = image.delta_j.values
     drawn = axes.imshow(
@@ -98,7 +95,7 @@ def distances_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
         metric: name of the metric.
         epsilon: strength, one of those measured.
     """
-    t0 = int(dataset.attrs["t0"])
+    t0 = response.peak_distance(dataset) + 1
     for offset, colour in zip((-1, 0, -2, 1), CATEGORIES, strict=False):
         at = {"metric": metric, "delta_j": t0 + offset}
         curve = response.at_epsilon(dataset.response.sel(at), epsilon)

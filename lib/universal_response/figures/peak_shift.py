@@ -39,7 +39,7 @@ def peak_shift(datasets: Mapping[str, xr.Dataset]) -> Figure:
 
 
 def _peak_shift_panel(axes: Axes, dataset: xr.Dataset) -> None:
-    t0, epsilon0 = int(dataset.attrs["t0"]), float(dataset.attrs["epsilon0"])
+    t0, epsilon0 = response.peak_distance(dataset) + 1, float(dataset.attrs["epsilon0"])
     same = response.same_token_position(dataset, epsilon0)
     for position, colour, words in (
         (same, CATEGORIES[0], "early"),
@@ -47,7 +47,7 @@ def _peak_shift_panel(axes: Axes, dataset: xr.Dataset) -> None:
     ):
         if position is None:
             continue
-        found = response.window_profile(dataset, position, epsilon0)
+        found = response.window_profile(dataset, "delta", epsilon0, position)
         label = rf"$\ell = {position}$ ({words})"
         band(axes, found["mean"], found.error, "delta_j", colour, label)
     for where, words, side in ((t0 - 1, "the token before", "right"), (t0, "same token", "left")):

@@ -6,11 +6,12 @@ from .measure import measure, measure_into
 from .memory import bytes_of_strength, strengths_at_a_time
 from .results import load_results, save_results
 from .schema import SCHEMA_VERSIONS, kind_of, stored_bits
-from .settings import DEFAULT_EPSILONS, RANDOM, Settings
+from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings
 from .subject import describe, device_memory, git_commit
 from .verify import Verification, check_weights, verify
 
 __all__ = [
+    "DEFAULT",
     "DEFAULT_EPSILONS",
     "RANDOM",
     "SCHEMA_VERSIONS",

@@ -174,6 +174,10 @@ class Settings:
             )
 
 
+# What the command line and the notebooks measure if not told otherwise.
+DEFAULT = Settings()
+
+
 def tokens_of(settings: Settings, context: int, vocabulary: int) -> np.ndarray:
     """The tokens to measure (sequence, token).
 

@@ -87,14 +87,14 @@ def in_window(dataset: xr.Dataset, metric: str, epsilon: float) -> xr.DataArray:
     return rows / maximum.where(maximum > 0)
 
 
-def window_profile(dataset: xr.Dataset, position: int, epsilon: float) -> xr.Dataset:
-    """C_delta around the peak at one l, divided by its maximum in the window.
+def window_profile(dataset: xr.Dataset, metric: str, epsilon: float, position: int) -> xr.Dataset:
+    """Response around the peak at one l, divided by its maximum in the window.
 
     Returns:
         Dataset with `mean` and its standard error `error`, each (delta_j).
     """
     near = window(peak_distance(dataset) + 1, t=dataset.sizes["delta_j"])
-    at = {"metric": "delta", "delta_j": near, "position": position}
+    at = {"metric": metric, "delta_j": near, "position": position}
     curve = at_epsilon(dataset.response.sel(at), epsilon)
     error = at_epsilon(dataset.response_sem.sel(at), epsilon)
     return xr.Dataset({"mean": curve / curve.max(), "error": error / curve.max()})

@@ -1,9 +1,8 @@
-"""Token sequences: repeated random blocks (caption of Fig. 1), texts, and files of token ids."""
+"""Texts and files of token ids as sequences, and tokens as text."""
 
 import hashlib
 import re
 from collections.abc import Sequence
-from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -12,75 +11,6 @@ from jaxtyping import Int
 
 # White space as it can be read off an axis.
 VISIBLE = {" ": "\u2423", "\n": "\u21b5", "\t": "\u21e5"}
-
-
-def repeated_random_tokens(
-    t0: int,
-    batch: int,
-    vocabulary_size: int,
-    generator: np.random.Generator,
-    distinct: bool = False,
-) -> Int[np.ndarray, "batch {2*t0}"]:
-    """Draw `batch` blocks of `t0` uniform random tokens and repeat each block once.
-
-    Tokens are drawn sequence by sequence, so the first sequences of a large batch are those of a
-    smaller batch with the same seed.
-
-    Args:
-        t0: length T0 of the block, at least 2; the sequence has T = 2 T0 tokens, with no BOS token.
-        batch: number of sequences, at least 1.
-        vocabulary_size: tokens are uniform on 0 .. vocabulary_size - 1.
-        generator: source of randomness, for example `numpy.random.default_rng(seed)`.
-        distinct: draw every block without replacement, so that no token meets itself by chance.
-
-    Returns:
-        int64 array (batch, 2 * t0).
-
-    Raises:
-        ValueError: t0, batch or vocabulary_size too small.
-    """
-    check_block(t0)
-    if batch < 1:
-        raise ValueError(f"batch={batch}: at least one sequence is needed; use batch >= 1")
-    if vocabulary_size < 2:
-        raise ValueError(f"vocabulary_size={vocabulary_size}: at least 2 tokens are needed")
-    if distinct and vocabulary_size < t0:
-        raise ValueError(
-            f"distinct: {vocabulary_size} tokens do not make a block of {t0} distinct ones; use "
-            f"t0 <= {vocabulary_size}"
-        )
-    if distinct:
-        rows = [generator.choice(vocabulary_size, t0, replace=False) for _ in range(batch)]
-        block = np.stack(rows).astype(np.int64)
-    else:
-        block = generator.integers(vocabulary_size, size=(batch, t0), dtype=np.int64)
-    return np.concatenate([block, block], axis=1)
-
-
-def check_block(t0: int) -> None:
-    """Refuse a block of random tokens that is too short to be repeated.
-
-    Raises:
-        ValueError: t0 < 2.
-    """
-    if t0 < 2:
-        raise ValueError(f"t0={t0}: the repeated block needs at least 2 tokens; use t0 >= 2")
-
-
-def stratified_sources(
-    t: int, n: int, generator: np.random.Generator
-) -> Int[np.ndarray, " source"]:
-    """Draw n of the tokens 0 .. t-1, spread over the sequence: one from each of n parts of it.
-
-    The parts are as equal as whole tokens allow and begin at a random token (the last part may go
-    on at the beginning), so that every token is drawn equally often.
-
-    Returns:
-        int64 array (source,), in rising order.
-    """
-    edges = np.arange(n + 1) * t // n
-    drawn = generator.integers(edges[:-1], edges[1:]) + generator.integers(t)
-    return np.sort(drawn % t)
 
 
 def read_text(path: str | Path) -> str:
@@ -192,44 +122,6 @@ def read_tokens(
                 f"{len(rows[0][1])}; make all lines equally long"
             )
     return _cut("sequence", [[int(part) for part in row] for _, row in rows], length, repeat)
-
-
-def token_rows(tokens: Any) -> tuple[tuple[int, ...], ...]:
-    """The tokens as tuples of int.
-
-    Raises:
-        ValueError: no rows of whole numbers.
-    """
-    try:
-        return tuple(tuple(index(token) for token in row) for row in tokens)
-    except TypeError:
-        raise ValueError(
-            "tokens: not an array (sequence, token) of whole numbers; give a list of token ids for "
-            "each sequence"
-        ) from None
-
-
-def check_rows(rows: Sequence[Sequence[int]], t0: int) -> None:
-    """Check that sequences can be measured together and that a block of t0 tokens is repeated.
-
-    Raises:
-        ValueError: none, ragged, a single token, or no such block.
-    """
-    if not rows or len(rows[0]) < 2:
-        raise ValueError("tokens: give at least one sequence of at least 2 tokens")
-    for number, row in enumerate(rows):
-        if len(row) != len(rows[0]):
-            raise ValueError(
-                f"tokens: sequence {number} has {len(row)} of them, sequence 0 has {len(rows[0])}; "
-                "make all sequences equally long"
-            )
-        starts = range(len(row) - 2 * t0 + 1)
-        repeats = any(row[at : at + t0] == row[at + t0 : at + 2 * t0] for at in starts)
-        if t0 and (t0 < 2 or not repeats):
-            raise ValueError(
-                f"t0={t0}: sequence {number} does not hold a block of so many tokens (at least 2) "
-                "twice in a row; use t0=0 if nothing repeats"
-            )
 
 
 def token_labels(tokens: Int[np.ndarray, "sequence token"], tokenizer: Any) -> np.ndarray:

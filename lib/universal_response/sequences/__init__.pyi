@@ -1,0 +1,17 @@
+from .random import check_block, repeated_random_tokens, stratified_sources
+from .rows import check_rows, token_rows
+from .texts import passages, read_text, read_tokens, text_digest, token_labels, tokens_of_text
+
+__all__ = [
+    "check_block",
+    "check_rows",
+    "passages",
+    "read_text",
+    "read_tokens",
+    "repeated_random_tokens",
+    "stratified_sources",
+    "text_digest",
+    "token_labels",
+    "token_rows",
+    "tokens_of_text",
+]
