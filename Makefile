@@ -3,14 +3,15 @@ PYTHON ?= python3.11
 PIP_FLAGS ?=
 BIN := .venv/bin
 
-MODEL ?= smollm2-135m
-T0 ?= 64
-BATCH ?= 32
-EPSILONS ?= 3e-4,1e-3,3e-3,0.01,0.02,0.03,0.05,0.07,0.1,0.2,0.3,0.5
-EPSILON0 ?= 0.05
-SEED ?= 0
-DEVICE ?= auto
-DTYPE ?= float32
+# Of `make figures`; what is left empty is as `universal-response figures --help` says.
+MODEL ?=
+T0 ?=
+BATCH ?=
+EPSILONS ?=
+EPSILON0 ?=
+SEED ?=
+DEVICE ?=
+DTYPE ?=
 CHUNK ?=
 OUT ?= runs/figures
 BENCH_MODELS ?= smollm2-135m gemma-3-270m
@@ -18,7 +19,7 @@ BENCH_T0 ?= 64
 # Public address of the repository; with it the pages get Colab and Binder buttons.
 export REPOSITORY_URL ?=
 
-.PHONY: book figures test verify bench screenshots lint clean
+.PHONY: book figures test verify bench screenshots lint house clean
 .DEFAULT_GOAL := book
 
 .venv/.installed: requirements.lock pyproject.toml
@@ -40,9 +41,11 @@ book: .venv/.installed
 	  { echo "make book: VERIFICATION FAILED (exit code $$verified); its lines are above the build" >&2; exit 1; }
 
 figures: .venv/.installed
-	$(BIN)/universal-response figures --model "$(MODEL)" --t0 "$(T0)" --batch "$(BATCH)" \
-	  --epsilons "$(EPSILONS)" --epsilon0 "$(EPSILON0)" --seed "$(SEED)" --device "$(DEVICE)" --dtype "$(DTYPE)" \
-	  $(if $(CHUNK),--sequences-per-chunk $(CHUNK)) --out "$(OUT)"
+	$(BIN)/universal-response figures --out "$(OUT)" $(if $(MODEL),--model "$(MODEL)") \
+	  $(if $(T0),--t0 "$(T0)") $(if $(BATCH),--batch "$(BATCH)") \
+	  $(if $(EPSILONS),--epsilons "$(EPSILONS)") $(if $(EPSILON0),--epsilon0 "$(EPSILON0)") \
+	  $(if $(SEED),--seed "$(SEED)") $(if $(DEVICE),--device "$(DEVICE)") \
+	  $(if $(DTYPE),--dtype "$(DTYPE)") $(if $(CHUNK),--sequences-per-chunk "$(CHUNK)")
 
 # An hour and a half on two cores; about 15 minutes with BENCH_T0=16. `python -m benchmarks --help` lists the parts.
 bench: .venv/.installed
@@ -76,6 +79,10 @@ test: lint
 # Of the built book; PAGES="book/intro notebooks/fig4" for some of its pages.
 screenshots: .venv/.installed
 	$(BIN)/python tests/book/screenshots.py $(PAGES)
+
+# The picture in CONTRIBUTING, from the imports.
+house: .venv/.installed
+	$(BIN)/python tests/house.py
 
 clean:
 	rm -rf _build runs

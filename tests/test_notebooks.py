@@ -2,19 +2,26 @@
 
 import ast
 import json
+import os
 import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 import yaml
 from tiny_models import tiny_hf_model
-from universal_response import cli, load_results
-from universal_response.companion.notebooks import parameters_of, run_notebook
+from universal_response import load_results
+from universal_response.cli import making
+from universal_response.companion.notebooks import parameters_of, run_notebook, run_notebooks
 
 ROOT = Path(__file__).parents[1]
 COURSE = sorted((ROOT / "notebooks" / "course").glob("*.ipynb"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PYTHON = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 PROSE = sorted((ROOT / "book").glob("*.md"))
 
 
@@ -52,6 +59,37 @@ def test_every_parameter_has_a_comment(notebook):
     found = parameters_of(notebook)
     assert found
     assert all(found.values())
+
+
+def test_defaults_are_written_in_the_library_alone():
+    """In the notebooks that `universal-response figures` runs."""
+    names = {"t0", "batch", "epsilons", "epsilon0", "seed", "device", "dtype"}
+    shown = [papermill.inspect_notebook(path) for path in NOTEBOOKS]
+    shown = [found for found in shown if {"t0", "dtype"} <= found.keys()]
+    assert len(shown) == 8
+    for found in shown:
+        defaults = {name: found[name]["default"] for name in names}
+        assert defaults == {name: f"ur.DEFAULT.{name}" for name in names}
+    references = [found["reference"]["default"] for found in shown if "reference" in found]
+    assert references == ["ur.claims.FIGURE_EPSILON0"] * 2
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_passes_on_what_is_set_and_nothing_else():
+    settings = ["T0=16", "EPSILONS=0.01, 0.05", "SEED=0"]
+    done = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "figures", *settings],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    command = done.stdout.partition("universal-response figures")[2].replace("\\\n", " ")
+    options = shlex.split(command)
+    assert options == [
+        "--out", "runs/figures", "--t0", "16", "--epsilons", "0.01, 0.05", "--seed", "0",
+    ]  # fmt: skip
 
 
 def test_outputs_are_stored_and_without_errors(notebook):
@@ -98,6 +136,23 @@ def test_failing_notebook_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_notebooks_that_run_together_keep_apart_and_say_nothing(tmp_path, capfd):
+    """Each has the folder of its source; no kernel warns or complains of its end."""
+    names = ["one", "two", "three"]
+    sources = {}
+    for name in names:
+        first = nbformat.v4.new_code_cell('word = ""  # to say', metadata={"tags": ["parameters"]})
+        second = nbformat.v4.new_code_cell("from pathlib import Path\nprint(Path.cwd().name, word)")
+        path = tmp_path / name / f"{name}.ipynb"
+        path.parent.mkdir()
+        nbformat.write(nbformat.v4.new_notebook(cells=[first, second], metadata=PYTHON), path)
+        sources[path] = {"word": name}
+    run_notebooks(sources, tmp_path / "out")
+    said = {path.stem: printed(path) for path in (tmp_path / "out").iterdir()}
+    assert said == {name: [f"{name} {name}\n"] for name in names}
+    assert capfd.readouterr().err == ""
+
+
 @pytest.fixture(scope="module")
 def tiny_folder(tmp_path_factory):
     """A tiny model as a user's folder of safetensors."""
@@ -141,7 +196,7 @@ def test_parameters_change_a_figure_and_repeating_them_does_not(tiny_folder, tmp
 @pytest.mark.slow
 @pytest.mark.weights
 def test_all_figures_from_a_fresh_measurement_of_a_real_model(tmp_path):
-    cli.figures(
+    making.figures(
         out=tmp_path, model="smollm2-135m", t0=8, batch=2, epsilons="0.01 0.03 0.05", epsilon0=0.05,
         seed=3, device="cpu", dtype="float32", parameter=["source=2"],
     )  # fmt: skip

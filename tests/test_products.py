@@ -8,8 +8,8 @@ from universal_response import inner_products
 from universal_response.metrics import delta
 from universal_response.propagation import products
 from universal_response.propagation.change import Carried
-from universal_response.propagation.pair import Terms
 from universal_response.propagation.modules import carrying
+from universal_response.propagation.pair import Terms
 from universal_response.propagation.products import products_of
 
 ROWS = 12

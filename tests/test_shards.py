@@ -19,7 +19,7 @@ from universal_response import (
     results_for,
     save_results,
 )
-from universal_response.measurement import measure_into, workers, shards
+from universal_response.measurement import measure_into, shards, workers
 
 MEASURE = sys.modules[measure.__module__]  # its name is that of the function
 SETTINGS = Settings(
