@@ -19,7 +19,7 @@ BENCH_T0 ?= 64
 # Public address of the repository; with it the pages get Colab and Binder buttons.
 export REPOSITORY_URL ?=
 
-.PHONY: book figures test verify bench screenshots lint house clean
+.PHONY: book figures check test verify bench screenshots lint house clean
 .DEFAULT_GOAL := book
 
 .venv/.installed: requirements.lock pyproject.toml
@@ -68,7 +68,12 @@ lint: .venv/.installed
 	$(BIN)/lint-imports
 
 # Two processes of one thread each take half the time of one with two.
-test: export OMP_NUM_THREADS = 1
+check test: export OMP_NUM_THREADS = 1
+
+# The quick half of the tests: no weights, no notebooks, no book.
+check: lint
+	$(BIN)/pytest -n 2 --dist loadfile -m "not weights and not slow" tests
+
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile tests
 	$(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-sanitize-with tests/nbval.cfg notebooks

@@ -60,6 +60,14 @@ def test_the_files_named_are_there():
     assert [name for name in named if not (house.ROOT / name).exists()] == []
 
 
+def test_the_commands_named_are_there():
+    page = house.PAGE.read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z]+):", (house.ROOT / "Makefile").read_text(), re.MULTILINE)
+    asked = re.findall(r"(?:`|^)make ([a-z]+)", page, re.MULTILINE)
+    assert asked
+    assert set(asked) - set(targets) == set()
+
+
 def test_rooms_name_what_they_give():
     for path in LIBRARY.rglob("__init__.py"):
         stub = path.with_suffix(".pyi")
