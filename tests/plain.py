@@ -65,29 +65,61 @@ def hook_names(model: TransformerBridge) -> list[str]:
     return names
 
 
-def streams(model: TransformerBridge, tokens: Tensor, epsilons: list[float]) -> Streams:
-    def run(source: int | None = None, epsilon: float = 0.0) -> Tensor:
+def streams(model: TransformerBridge, tokens: Tensor, epsilons: list[float]) -> Responses:
+    """Full forward passes of a bridge: x_i -> (1 - epsilon) x_i, and the difference.
+
+    Args:
+        model: a bridge.
+        tokens: (sequence, token).
+        epsilons: strengths.
+
+    Returns:
+        Responses, (position, epsilon, sequence, source, target, d_model).
+    """
+    names = hook_names(model)
+
+    def run(tokens: Tensor, weakening: Tensor) -> Tensor:
         stored = []
 
         def weaken(x: Tensor, hook: object) -> Tensor:
-            weakened = x.clone()
-            weakened[:, source] = x[:, source] - epsilon * x[:, source]
-            return weakened
+            return x - weakening.to(x)[..., None] * x
 
         def store(x: Tensor, hook: object) -> None:
             stored.append(x.detach().clone())
 
-        names = hook_names(model)
-        hooks = [(name, store) for name in names]
-        if source is not None:
-            hooks.insert(0, (names[0], weaken))
         with torch.no_grad():
-            model.run_with_hooks(tokens, fwd_hooks=hooks)
+            model.run_with_hooks(
+                tokens, fwd_hooks=[(names[0], weaken), *((n, store) for n in names)]
+            )
         return torch.stack(stored)
 
-    sources = range(tokens.shape[1])
-    perturbed = [torch.stack([run(i, epsilon) for i in sources], dim=2) for epsilon in epsilons]
-    return Streams(run(), torch.stack(perturbed, dim=1))
+    sequences, t = tokens.shape
+    weakening = torch.tensor(epsilons, dtype=torch.float64)[:, None, None, None] * torch.eye(t)
+    weakening = weakening.expand(-1, sequences, -1, -1)
+    change = _each_beside_clean(run, tokens, weakening)
+    return Responses(run(tokens, torch.zeros(tokens.shape)), change)
+
+
+def _each_beside_clean(
+    run: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, what: Tensor
+) -> Tensor:
+    """What each change makes of the states of a pass over its sequence.
+
+    All are sequences of one pass, which is as if each had its own but for the time that takes. The
+    clean pass is of as many sequences: what is the same in both is so to the last bit.
+
+    Args:
+        run: (tokens (sequence, token), changes (sequence, token, ...)) -> states (position,
+            sequence, token, d_model).
+        tokens: (sequence, token).
+        what: changes, (epsilon, sequence, source, token, ...).
+
+    Returns:
+        (position, epsilon, sequence, source, target, d_model).
+    """
+    several = tokens[:, None].expand(what.shape[:4]).flatten(0, 2)
+    changed, clean = (run(several, each.flatten(0, 2)) for each in (what, torch.zeros_like(what)))
+    return (changed - clean).unflatten(1, what.shape[:3])
 
 
 # The module of a block that reads the residual stream after attention; a norm for most.
@@ -154,7 +186,7 @@ def plain_streams(
     perturb: Callable[[Tensor], Tensor] = torch.neg,
     position: int = 0,
 ) -> Responses:
-    """One full forward pass per source and strength, on whole sequences, and the difference.
+    """Full forward passes of whole sequences, one per source and strength, and the difference.
 
     Args:
         model: of Hugging Face, in float64, without a bridge.
@@ -169,16 +201,15 @@ def plain_streams(
         input of the first block, then the state after attention has been added and after the MLP
         has, in turn; of parallel blocks only the state after the block.
     """
+
+    def run(tokens: Tensor, added: Tensor) -> Tensor:
+        return torch.stack(_states(model, tokens, position, added))
+
     with torch.no_grad(), _exact(model):
         clean = torch.stack(_states(model, tokens))
-        changes = [
-            [
-                torch.stack(_states(model, tokens, position, epsilon * direction)) - clean
-                for direction in _directions(clean[position], perturb)
-            ]
-            for epsilon in epsilons
-        ]
-    return Responses(clean, torch.stack([torch.stack(each, dim=2) for each in changes], dim=1))
+        strengths = torch.tensor(epsilons, dtype=torch.float64)[:, None, None, None, None]
+        changes = strengths * _directions(clean[position], perturb)
+        return Responses(clean, _each_beside_clean(run, tokens, changes))
 
 
 def plain_limit(
@@ -201,14 +232,16 @@ def plain_limit(
     zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
     with torch.no_grad(), _exact(model):
         clean = torch.stack(_states(model, tokens))
-        changes = []
-        for direction in _directions(clean[position], perturb):
+        directions = _directions(clean[position], perturb)
+        several = tokens[:, None].expand(directions.shape[:3]).flatten(0, 1)
 
-            def states(epsilon: Tensor, direction: Tensor = direction) -> Tensor:
-                return torch.stack(_states(model, tokens, position, epsilon * direction))
+        def states(epsilon: Tensor) -> Tensor:
+            return torch.stack(
+                _states(model, several, position, epsilon * directions.flatten(0, 1))
+            )
 
-            changes.append(torch.func.jvp(states, (zero,), (one,))[1])
-    return Responses(clean, torch.stack(changes, dim=2)[:, None])
+        change = torch.func.jvp(states, (zero,), (one,))[1]
+    return Responses(clean, change.unflatten(1, directions.shape[:2])[:, None])
 
 
 def sublayers(model: nn.Module) -> list[str]:
@@ -218,12 +251,12 @@ def sublayers(model: nn.Module) -> list[str]:
     return ["input", *written * len(_blocks(model))]
 
 
-def _directions(states: Tensor, perturb: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-    """For each source, its direction among zeros, shaped like states (sequence, token, d_model)."""
+def _directions(states: Tensor, perturb: Callable[[Tensor], Tensor]) -> Tensor:
+    """Of states (sequence, token, d_model), (sequence, source, token, d_model): zero but there."""
+    found = torch.zeros_like(states)[:, None].repeat(1, states.shape[1], 1, 1)
     for source in range(states.shape[1]):
-        direction = torch.zeros_like(states)
-        direction[:, source] = perturb(states[:, source])
-        yield direction
+        found[:, source, source] = perturb(states[:, source])
+    return found
 
 
 @contextmanager

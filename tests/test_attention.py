@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from universal_response.propagation import modules  # noqa: F401 (enters the rules)
 from universal_response.propagation.attention import Attended, attend
 from universal_response.propagation.change import Carried
 from universal_response.propagation.pair import Terms

@@ -11,7 +11,7 @@ import pytest
 import tokenizers
 import torch
 import xarray as xr
-from tiny_models import CONTEXT, VOCABULARY, tiny_hf_model, tiny_model
+from tiny_models import CONTEXT, VOCABULARY, bridged, tiny_hf_model, tiny_model
 from transformers import PreTrainedTokenizerFast
 from universal_response import (
     Settings,
@@ -78,7 +78,7 @@ def llama():
 @pytest.fixture(scope="module")
 def speaking():
     """The same with a tokenizer."""
-    model = tiny_model("llama")
+    model = bridged(tiny_hf_model("llama"))
     model.tokenizer = words()
     return model
 

@@ -24,6 +24,7 @@ from universal_response import (
     load_model,
     load_results,
     measurement,
+    response,
     verify,
 )
 from universal_response.metrics import METRICS

@@ -5,7 +5,7 @@ import warnings
 import plain
 import pytest
 import torch
-from tiny_models import VOCABULARY, random_tokens, tiny_hf_model, tiny_model
+from tiny_models import VOCABULARY, bridged, random_tokens, tiny_hf_model, tiny_model
 from transformer_lens.tools.analysis import JacobianLens
 from universal_response import Direction, Scaling, Swap, inner_products, linear_inner_products
 
@@ -233,7 +233,7 @@ def test_summed_and_averaged_it_is_the_jacobian_lens(name, layer, monkeypatch):
     The lens leaves out the first tokens as it is told, and the last one.
     """
     skipped, t = 2, 9
-    model, tokens = tiny_model(name), random_tokens(1, t)
+    model, tokens = bridged(tiny_hf_model(name)), random_tokens(1, t)
     monkeypatch.setattr(type(model), "to_tokens", lambda self, prompt: tokens)
     lens = JacobianLens.fit(
         model, ["a prompt"], corpus="made up", source_layers=[layer],

@@ -405,7 +405,7 @@ def test_too_many_tokens_are_named(gpt2, limit):
 @pytest.mark.parametrize("family", ["gpt2", "opt"])
 def test_hooks_of_the_user_are_refused(family):
     """But not those that the bridge of OPT attached for good."""
-    model = tiny_model(family)
+    model = bridged(tiny_hf_model(family))
     permanent = sum(len(point.fwd_hooks) for point in model.hook_dict.values())
     assert (permanent > 0) == (family == "opt")
     model.add_hook("blocks.1.hook_resid_pre", lambda state, hook: 2 * state)
@@ -417,7 +417,7 @@ def test_hooks_of_the_user_are_refused(family):
 
 
 def test_changed_weights_are_refused():
-    model = tiny_model("gpt2")
+    model = bridged(tiny_hf_model("gpt2"))
     model.enable_compatibility_mode()
     with pytest.raises(ValueError, match=r"\Amodel: [^\n]*compatibility mode[^\n]*\Z"):
         inner_products(random_tokens(1, 4), model, [0.1])

@@ -257,17 +257,18 @@ def test_same_token_position_wants_its_peak_at_the_same_token():
 # means over pairs --------------------------------------------------------------------------------
 
 
-def drawn_sums(generator, sequences, mean=1.0, between=0.5, within=1.0, heavy=False):
+def drawn_sums(generator, mean=1.0, between=0.5, within=1.0, heavy=False, **shape):
     """Sums over 1 to 6 pairs of each sequence, with a level of its own, and numbers of pairs."""
-    n = generator.integers(1, 7, size=sequences)
-    level = between * generator.normal(size=sequences)
-    pairs = mean + level[:, None] + within * generator.normal(size=(sequences, 6))
+    sizes = tuple(shape.values())
+    n = generator.integers(1, 7, size=sizes)
+    level = between * generator.normal(size=sizes)
+    pairs = mean + level[..., None] + within * generator.normal(size=(*sizes, 6))
     if heavy:
         pairs = np.exp(pairs)
-    taken = np.arange(6) < n[:, None]
+    taken = np.arange(6) < n[..., None]
     logs = np.log(pairs) if heavy else pairs
-    found = ((pairs * taken).sum(1), n, (logs * taken).sum(1))
-    return [xr.DataArray(values, dims="sequence") for values in found]
+    found = ((pairs * taken).sum(-1), n, (logs * taken).sum(-1))
+    return [xr.DataArray(values, dims=tuple(shape)) for values in found]
 
 
 def test_mean_over_pairs_is_that_of_all_pairs():
@@ -286,14 +287,11 @@ def test_error_with_equal_numbers_is_that_of_the_mean():
 
 
 def test_error_with_unequal_numbers_is_what_repetitions_scatter():
-    generator = np.random.default_rng(1)
-    values, errors = [], []
-    for _ in range(2000):
-        sums, n, _ = drawn_sums(generator, sequences=32)
-        values.append(float(response.mean_over_pairs(sums, n)))
-        errors.append(float(response.error_over_pairs(sums, n)))
+    sums, n, _ = drawn_sums(np.random.default_rng(1), repetition=2000, sequence=32)
+    values, errors = (of(sums, n) for of in (response.mean_over_pairs, response.error_over_pairs))
+    assert values.shape == errors.shape == (2000,)
     assert np.mean(values) == pytest.approx(1, abs=0.01)
-    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.05)
+    assert np.mean(errors) == pytest.approx(float(np.std(values)), rel=0.05)
 
 
 def test_no_error_without_two_sequences():
@@ -306,7 +304,7 @@ def test_no_error_without_two_sequences():
 
 def test_bootstrap_with_unequal_numbers_has_the_same_error():
     generator = np.random.default_rng(2)
-    sums, n, logs = drawn_sums(generator, sequences=60, heavy=True)
+    sums, n, logs = drawn_sums(generator, sequence=60, heavy=True)
     dataset = xr.Dataset(
         {
             "last_sum": sums.expand_dims(delta_j=[0]),

@@ -50,10 +50,11 @@ def test_both_agree_where_digits_suffice(found):
 
 
 def test_rounding_weighs_more_the_weaker_the_strength(found):
-    """As 1 / epsilon."""
+    """As 1 / epsilon; a median over some twenty pairs scatters by a factor of a few."""
     of_type = error(found, "float32")
-    assert 30 < of_type[1e-6] / of_type[1e-4] < 300
-    assert 3 < of_type[1e-3] / of_type[1e-2] < 30
+    weak = np.array(EPSILONS[:4])
+    slope, _ = np.polyfit(np.log(weak), np.log([of_type[epsilon] for epsilon in weak]), 1)
+    assert slope == pytest.approx(-1, abs=0.25)
 
 
 @pytest.mark.parametrize("number_type", ["float16", "bfloat16"])
@@ -174,5 +175,5 @@ def test_verify_knows_its_weights(found):
 
 
 def test_an_unknown_number_type_is_refused(folder):
-    with pytest.raises(ValueError, match="number_types: float8 is not one of float32"):
+    with pytest.raises(ValueError, match="number_types=float8: choose one of float32"):
         measure_subtraction(folder, number_types=("float8",))

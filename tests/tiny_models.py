@@ -1,5 +1,7 @@
 """Random-weight models of every architecture family the method is used on, built in memory."""
 
+import functools
+
 import torch
 import transformers
 from transformer_lens.model_bridge import TransformerBridge
@@ -165,8 +167,12 @@ def random_weights(
     return model.to(dtype).eval().requires_grad_(False)
 
 
+@functools.cache
 def tiny_model(architecture: str, dtype: torch.dtype = torch.float32) -> TransformerBridge:
-    """The same as a bridge, with no tokenizer."""
+    """The same as a bridge, with no tokenizer.
+
+    One for all tests: what changes a model takes one of its own, `bridged(tiny_hf_model(...))`.
+    """
     return bridged(tiny_hf_model(architecture, dtype))
 
 

@@ -57,7 +57,7 @@ class Settings:
     epsilon0: float = 0.05
     distance: int | None = None
     sources: int | None = None
-    perturbation: Perturbation = Scaling()  # noqa: RUF009 (frozen)
+    perturbation: Any = Scaling()  # noqa: RUF009 (frozen; a Perturbation, checked below)
     perturbed_position: int = 0
     seed: int = 0
     distinct: bool = False

@@ -1,14 +1,8 @@
 """Names -> loaded models (TransformerBridge) and tokenizers, on a device."""
 
-import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
-
-with warnings.catch_warnings():
-    # In a notebook without ipywidgets tqdm says so; this library shows no bars in notebooks.
-    warnings.filterwarnings("ignore", message="IProgress not found")
-    import tqdm.auto  # noqa: F401 (first import, before transformers does it)
 
 import transformers
 from safetensors import SafetensorError

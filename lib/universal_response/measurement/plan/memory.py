@@ -2,10 +2,10 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
-import transformers
 
 from universal_response.measurement.job import SEQUENCES_PER_SHARD
 from universal_response.measurement.memory import ARRAYS, bytes_of_strength, strengths_at_a_time
@@ -80,7 +80,7 @@ def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int) ->
     return max(running, ARRAYS * product)
 
 
-def download(model: str, config: transformers.PretrainedConfig, parameters: int) -> tuple[int, str]:
+def download(model: str, config: Any, parameters: int) -> tuple[int, str]:
     """Size of the download in bytes, and how it is known."""
     if model in REGISTRY:
         return REGISTRY[model].download_mb * 10**6, "published; 0 if it is here already"

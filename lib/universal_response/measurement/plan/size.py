@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import transformers
 
 from universal_response.models import bridge_config, config_of, without_weights
 
@@ -47,7 +46,7 @@ def size_of(model: str) -> Size:
     return size_with(model, config_of(model))
 
 
-def size_with(model: str, config: transformers.PretrainedConfig) -> Size:
+def size_with(model: str, config: Any) -> Size:
     """Size of a model with this configuration.
 
     Raises:
