@@ -56,6 +56,17 @@ assert ur.claims.evaluate_claims(dataset, np.random.default_rng(0))
     assert imported(code) == DATA
 
 
+def test_figures_are_saved_beside_nnsight():
+    """It gives every object a method `save`, a module whose names are loaded late too."""
+    pytest.importorskip("nnsight")
+    code = """
+import nnsight, inspect
+import universal_response as ur
+assert list(inspect.signature(ur.figures.save).parameters) == ["figure", "folder", "name"]
+"""
+    assert "matplotlib" in imported(code)
+
+
 @pytest.mark.slow
 def test_notebooks_that_draw_shipped_results_need_no_models():
     """The code of their cells, without saving and showing the figures."""
