@@ -156,17 +156,38 @@ def test_verify(found, quick):
     outcome = subtraction.verify_subtraction(found, quick)
     assert outcome.agrees
     assert outcome.median_relative < 1e-6
-    assert outcome.compared == found.carried.count() // (12 if quick else 1) + (2 if quick else 24)
+    types, strengths = (1, 2) if quick else (4, 6)
+    errors = strengths * (1 if quick else 2)  # in half precision only
+    assert outcome.compared == found.carried.count() * types * strengths // 24 + errors
 
 
-@pytest.mark.parametrize(("name", "factor"), [("carried", 1.01), ("subtracted", 30)])
-def test_verify_sees_what_was_changed(found, name, factor):
-    at = {"number_type": "float32", "epsilon": 0.01}
+def test_verify_without_half_precision(folder):
+    found = measure_subtraction(folder, number_types=("float32",), epsilons=(0.1,), t0=4, sources=2)
+    outcome = subtraction.verify_subtraction(found)
+    assert outcome.agrees
+    assert outcome.compared == found.carried.count()
+
+
+@pytest.mark.parametrize(
+    ("name", "number_type", "factor"),
+    [("carried", "float32", 1.01), ("subtracted", "float16", 30), ("subtracted", "bfloat16", 30)],
+)
+def test_verify_sees_what_was_changed(found, name, number_type, factor):
+    at = {"number_type": number_type, "epsilon": 0.01}
     changed = found.copy(deep=True)
     changed[name].loc[at] = changed[name].loc[at] * factor
     outcome = subtraction.verify_subtraction(changed)
     assert not outcome.agrees
     assert outcome.where == at
+
+
+@pytest.mark.parametrize("number_type", ["float64", "float32"])
+def test_verify_leaves_to_the_processor_how_it_rounds_products(found, number_type):
+    at = {"number_type": number_type}
+    other = found.copy(deep=True)
+    apart = found.subtracted.loc[at] - found.carried.loc[at]
+    other.subtracted.loc[at] = found.carried.loc[at] + 5 * apart
+    assert subtraction.verify_subtraction(other).agrees
 
 
 def test_verify_knows_its_weights(found):
