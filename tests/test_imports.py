@@ -13,7 +13,18 @@ ROOT = Path(__file__).parents[1]
 SMALL = ROOT / "results" / "random-t32-smollm2-135m.nc"
 MODEL_CODE = {"torch", "transformers", "transformer_lens"}
 DATA = {"xarray", "pandas", "matplotlib"}
-DRAWN = ["claims", "fig1", "fig2", "fig3", "fig4", "fig5", "intro", "provenance", "universality"]
+DRAWN = [
+    "claims",
+    "fig1",
+    "fig2",
+    "fig3",
+    "fig4",
+    "fig5",
+    "intro",
+    "provenance",
+    "table1",
+    "universality",
+]
 
 
 def imported(code):

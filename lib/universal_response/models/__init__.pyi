@@ -2,13 +2,12 @@ from .architecture import (
     architecture,
     bridge_config,
     config_of,
-    reference_architecture,
     reference_config,
     without_weights,
 )
 from .device import check_device, resolve_device
 from .loading import load_model, load_tokenizer
-from .registry import MODELS, REGISTRY, RegisteredModel, title
+from .registry import MODELS, REGISTRY, RegisteredModel, reference_architecture, title
 from .weights import (
     Provenance,
     WeightsUnavailable,

@@ -51,17 +51,11 @@ def config_of(name_or_path: str) -> transformers.PretrainedConfig:
         ) from error
 
 
-def reference_architecture(name: str) -> dict[str, str | int]:
-    """`architecture` of a registered model, without download or memory for weights."""
-    model = without_weights(reference_config(name))
-    return _architecture(bridge_config(name, model), model)
-
-
 def architecture(model: TransformerBridge) -> dict[str, str | int]:
     """What Table 1 says of a model, read from the model itself; tied weights are counted once."""
     # Not counted in the bridged model: that holds a fused QKV matrix and its parts.
     original: Any = model.original_model
-    return _architecture(model.cfg, without_weights(original.config))
+    return described(model.cfg, without_weights(original.config))
 
 
 def without_weights(config: transformers.PretrainedConfig) -> Any:
@@ -76,7 +70,8 @@ def bridge_config(name: str, model: Any) -> Any:
     return ArchitectureAdapterFactory.select_architecture_adapter(cfg).cfg
 
 
-def _architecture(cfg: Any, model: torch.nn.Module) -> dict[str, str | int]:
+def described(cfg: Any, model: torch.nn.Module) -> dict[str, str | int]:
+    """What Table 1 says of a model, from the `cfg` of its bridge and its parameters."""
     name = cfg.model_name
     n_key_value = cfg.n_key_value_heads or cfg.n_heads
     heads = f"{cfg.n_heads}" + (f" ({n_key_value} key/value)" if n_key_value < cfg.n_heads else "")

@@ -1,6 +1,6 @@
 """The models known by name, as published; nothing here loads or fetches one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -23,6 +23,8 @@ class RegisteredModel:
         download_mb: size of the download in MB.
         config: architecture, from the published configuration or that of the data file, so that
             its size is known without a download.
+        architecture: what Table 1 says of it: `architecture.architecture` of a model so configured,
+            at hand without the code of models.
     """
 
     name: str
@@ -34,10 +36,11 @@ class RegisteredModel:
     in_paper: bool
     quantisation: str
     download_mb: int
+    config: dict[str, Any]
+    architecture: dict[str, str | int]
     wheels: tuple[str, ...] = ()
     file: str = ""
     sha256: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
 
 
 MODELS = (
@@ -67,6 +70,15 @@ MODELS = (
             "max_position_embeddings": 8192,
             "tie_word_embeddings": True,
         },
+        architecture={
+            "layers": 30,
+            "width": 576,
+            "heads": "9 (3 key/value)",
+            "vocabulary": 49152,
+            "normalisation": "RMSNorm",
+            "positions": "rotary",
+            "parameters": 134_515_008,
+        },
     ),
     RegisteredModel(
         name="gemma-3-270m",
@@ -95,6 +107,15 @@ MODELS = (
             "sliding_window": 512,
             "tie_word_embeddings": True,
         },
+        architecture={
+            "layers": 18,
+            "width": 640,
+            "heads": "4 (1 key/value)",
+            "vocabulary": 262144,
+            "normalisation": "RMSNorm",
+            "positions": "rotary",
+            "parameters": 268_098_176,
+        },
     ),
     RegisteredModel(
         name="gemma-2-2b",
@@ -117,6 +138,15 @@ MODELS = (
             "num_key_value_heads": 4,
             "head_dim": 256,
             "max_position_embeddings": 8192,
+        },
+        architecture={
+            "layers": 26,
+            "width": 2304,
+            "heads": "8 (4 key/value)",
+            "vocabulary": 256000,
+            "normalisation": "RMSNorm",
+            "positions": "rotary",
+            "parameters": 2_614_341_888,
         },
     ),
     RegisteredModel(
@@ -142,6 +172,15 @@ MODELS = (
             "max_position_embeddings": 131072,
             "tie_word_embeddings": True,
         },
+        architecture={
+            "layers": 28,
+            "width": 3072,
+            "heads": "24 (8 key/value)",
+            "vocabulary": 128256,
+            "normalisation": "RMSNorm",
+            "positions": "rotary",
+            "parameters": 3_212_749_824,
+        },
     ),
     RegisteredModel(
         name="gpt2-xl",
@@ -162,10 +201,25 @@ MODELS = (
             "n_head": 25,
             "n_positions": 1024,
         },
+        architecture={
+            "layers": 48,
+            "width": 1600,
+            "heads": "25",
+            "vocabulary": 50257,
+            "normalisation": "LayerNorm",
+            "positions": "learned",
+            "parameters": 1_557_611_200,
+        },
     ),
 )
 
 REGISTRY = {model.name: model for model in MODELS}
+
+
+def reference_architecture(name: str) -> dict[str, str | int]:
+    """What Table 1 says of a registered model."""
+    model = REGISTRY[name]
+    return {"model": model.title, "family": model.family} | model.architecture
 
 
 def title(model: str) -> str:
