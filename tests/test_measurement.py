@@ -17,6 +17,7 @@ from universal_response import (
     Settings,
     load_results,
     measure,
+    measure_into,
     measurement,
     propagation,
     repeated_random_tokens,
@@ -1252,7 +1253,8 @@ def test_any_file_name_will_do(counted, tmp_path):
     [
         {"t0": 4},
         {"batch": 1},
-        {"epsilons": (0.01, 0.05)},
+        {"epsilons": (0.02, 0.05)},
+        {"epsilons": (0.01, 0.05, 0.2, 0.3)},
         {"epsilon0": 0.01},
         {"seed": 8},
         {"sources": 2},
@@ -1266,6 +1268,18 @@ def test_other_settings_are_measured(counted, tmp_path, change):
     results_for("tiny", other, tmp_path)
     assert counted == [SMALL, other]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_strengths_among_those_measured_are_taken(counted, tmp_path):
+    more = results_for("tiny", SMALL, tmp_path)
+    fewer = dataclasses.replace(SMALL, epsilons=(0.2, 0.05))
+    found = results_for("tiny", fewer, tmp_path)
+    assert counted == [SMALL]
+    assert measurement.settings_of(found).epsilons == fewer.epsilons
+    anew = measure_into(tmp_path / "elsewhere.nc", "tiny", fewer)
+    for name in ("response", "last_sum", "witness", "linear", "matrix"):
+        xr.testing.assert_allclose(found[name], anew[name], rtol=1e-3, atol=1e-6)
+    assert numbers(found).identical(numbers(more.sel(epsilon=list(fewer.epsilons))))
 
 
 def test_other_model_is_measured(counted, tmp_path):

@@ -1,6 +1,6 @@
 """Which measurement this is: the one description that all names and comparisons are made of.
 
-File names (`results_name`), shards (`shards.identity`), requests (`answers`) and the attributes of
+File names (`results_name`), shards (`shards.identity`), requests (`answer`) and the attributes of
 a file (`attributes_of`, and back: `settings_of`) tell measurements apart by `description`.
 """
 
@@ -107,11 +107,15 @@ def settings_of(dataset: xr.Dataset) -> Settings:
     )
 
 
-def answers(dataset: xr.Dataset, model: str, settings: Settings) -> bool:
-    """Whether a Dataset is what measuring a model with these settings would give.
+def answer(dataset: xr.Dataset, model: str, settings: Settings) -> xr.Dataset | None:
+    """What measuring a model with these settings would give, taken from a Dataset; None if not.
 
-    It may hold the linear limit unasked, and `auto` takes any number type of products.
+    The Dataset may hold the linear limit and further strengths unasked; those strengths are left
+    out. `auto` takes any number type of products.
     """
+    strengths = list(settings.epsilons)
+    if strengths and set(strengths) <= set(dataset.epsilon.values):
+        dataset = dataset.sel(epsilon=strengths)
     has = settings_of(dataset)
     asked = replace(
         settings,
@@ -119,9 +123,9 @@ def answers(dataset: xr.Dataset, model: str, settings: Settings) -> bool:
         products=has.products if settings.products == "auto" else settings.products,
     )
     if description(has) != description(asked) or dataset.attrs["model"] != model:
-        return False
+        return None
     hashes = {dataset.attrs["weights_sha256"], models.weights_sha256(model)} - {"unknown"}
-    return len(hashes) <= 1
+    return dataset if len(hashes) <= 1 else None
 
 
 def _content(value: Any) -> object:

@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from universal_response import measurement, models
-from universal_response.measurement.description import answers, results_name, settings_of
+from universal_response.measurement.description import answer, results_name, settings_of
 from universal_response.measurement.results import load_results
 from universal_response.measurement.schema import kind_of
 from universal_response.measurement.settings import Settings
@@ -25,7 +25,8 @@ def results_for(
     """Results with exactly these settings: read from a file, or else measured and saved.
 
     Any file counts whose model, weights and `description` are those asked for; it may hold the
-    linear limit unasked. The device may differ. A new measurement is that of `measure_into`.
+    linear limit and further strengths unasked, which are left out. The device may differ. A new
+    measurement is that of `measure_into`.
 
     Args:
         model: what `load_model` takes, or a results file (.nc), which is taken as it is.
@@ -38,8 +39,8 @@ def results_for(
         return load_results(model)
     folder = Path(folder)
     for dataset in _files_in(*also, folder):
-        if answers(dataset, model, settings):
-            return dataset
+        if (found := answer(dataset, model, settings)) is not None:
+            return found
     return measurement.measure_into(
         folder / results_name(model, settings), model, settings, progress
     )
@@ -75,12 +76,10 @@ def results_for_text(
     digest = text_digest(text, bos, repeat, length)
     for dataset in _files_in(*also, folder):
         if dataset.attrs.get("text_sha256") == digest:
-            found = settings_of(dataset)
-            asked = Settings(
-                tokens=found.tokens, t0=found.t0, text_sha256=found.text_sha256, **others
-            )
-            if answers(dataset, model, asked):
-                return dataset
+            has = settings_of(dataset)
+            asked = Settings(tokens=has.tokens, t0=has.t0, text_sha256=has.text_sha256, **others)
+            if (found := answer(dataset, model, asked)) is not None:
+                return found
     tokenizer = models.load_tokenizer(model)
     settings = Settings.for_text(text, tokenizer, bos, repeat, length, **others)
     return results_for(model, settings, folder, also, progress)
