@@ -42,7 +42,7 @@ def converted(file: Path) -> Path:
 
 def _convert(file: Path, folder: Path) -> None:
     source: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
-    model = transformers.AutoModelForCausalLM.from_pretrained(
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
         str(file.parent), dtype="float32", **source
     )
     model.hf_quantizer = None  # it refuses to be saved, though nothing is quantised any more
