@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import xarray as xr
-from universal_response import response
+from universal_response import metrics, response
 
-METRICS = ["delta", "phi", "theta_source", "theta_state", "theta_perturbation"]
+METRICS = list(metrics.METRICS)
 EPSILONS = np.array([3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.05, 0.1, 0.3])
 POWERS = np.array([1.0, 2, 0, 0, 0])
 T0, LAYERS, SEQUENCES = 10, 10, 12

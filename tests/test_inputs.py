@@ -11,6 +11,7 @@ import pytest
 import tokenizers
 import torch
 import xarray as xr
+from messages import one_line
 from tiny_models import CONTEXT, VOCABULARY, bridged, tiny_hf_model, tiny_model
 from transformers import PreTrainedTokenizerFast
 from universal_response import (
@@ -45,10 +46,6 @@ WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "it", "again", "$x
 TEXT = "the cat sat on the mat\n\na cat saw it\n"
 FIRST, SECOND = [0, 1, 2, 3, 0, 5], [4, 1, 7, 8]
 BOS = 50
-
-
-def one_line(start):
-    return rf"\A{start}[^\n]*\Z"
 
 
 def words(bos="<bos>", adds_bos=False):

@@ -9,15 +9,11 @@ import zipfile
 import pytest
 import torch
 import transformers
+from messages import one_line
 from tiny_models import ARCHITECTURES, random_tokens, tiny_hf_model, tiny_model
 from universal_response import Settings, load_model, measure, models
 from universal_response.models import weights
 from universal_response.models.architecture import described
-
-
-def one_line(start):
-    return rf"\A{start}[^\n]*\Z"
-
 
 # devices and names -------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from messages import one_line
 from tiny_models import ARCHITECTURES, CONTEXT, random_tokens, tiny_hf_model, tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -44,10 +45,6 @@ PARAMETERS = {
 
 
 PLAN = sys.modules[plan.plan.__module__]  # its name is that of the function
-
-
-def one_line(start):
-    return rf"\A{start}[^\n]*\Z"
 
 
 @pytest.fixture

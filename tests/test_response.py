@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 from made_up import results
-from universal_response import response
+from universal_response import metrics, response
 
-METRICS = ["delta", "phi", "theta_source", "theta_state", "theta_perturbation"]
+METRICS = list(metrics.METRICS)
 EPSILONS = [0.001, 0.01, 0.05, 0.3]
 EPSILON0 = 0.05
 T0 = 8
