@@ -45,6 +45,12 @@ def test_modules_and_functions_are_short():
     assert statistics.median(functions()) <= 9
 
 
+def test_tests_are_in_the_folder_of_their_room():
+    rooms = {path.name for path in LIBRARY.iterdir() if path.is_dir()}
+    folders = {path.parent.name for path in (house.ROOT / "tests").glob("*/test_*.py")}
+    assert folders - {"book"} <= rooms
+
+
 def test_the_files_named_are_there():
     page = house.PAGE.read_text(encoding="utf-8")
     named = re.findall(r"`((?:lib|tests|book|notebooks|benchmarks)/[\w./-]+)`", page)

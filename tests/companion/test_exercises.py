@@ -19,7 +19,7 @@ from universal_response.companion.notebooks import (
     write_student_notebooks,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COURSE = {number: ROOT / f"notebooks/course/session{number}.ipynb" for number in (1, 2, 3)}
 TEACHING = (ROOT / "book" / "teaching.md").read_text()
 OTHER = "gemma-3-270m"

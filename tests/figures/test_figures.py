@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from tiny_models import tiny_model
 from universal_response import Settings, figures, load_results, measure, subtraction
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 METRICS = ("delta", "phi", "theta_source")
 POWER = {"delta": 1, "phi": 2}
 T0 = 64

@@ -179,7 +179,7 @@ def test_the_device_of_a_cluster_is_not_looked_for_here(monkeypatch, capsys, tmp
 
 
 def test_the_reference_lists_every_option_of_every_command():
-    page = (Path(__file__).parents[1] / "book" / "api.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "book" / "api.md").read_text(encoding="utf-8")
     section = page.partition("## Command line")[2].partition("\n## ")[0]
     listed = {
         (command, option)

@@ -11,7 +11,7 @@ import pytest
 from universal_response import REGISTRY, figures, load_results, response
 from universal_response.companion import explorer
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
 MODELS = sorted(path.stem for path in RESULTS.glob("*.nc") if path.stem in REGISTRY)
 MAIN = ("smollm2-135m", "gemma-3-270m")

@@ -18,7 +18,7 @@ from universal_response import load_results
 from universal_response.cli import making
 from universal_response.companion.notebooks import parameters_of, run_notebook, run_notebooks
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COURSE = sorted((ROOT / "notebooks" / "course").glob("*.ipynb"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PYTHON = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from universal_response import Settings, cli, companion, load_results, measurement, provenance
 from universal_response.measurement import kind_of, settings_of
 
-SHIPPED = sorted((Path(__file__).parents[1] / "results").glob("*.nc"))
+SHIPPED = sorted((Path(__file__).parents[2] / "results").glob("*.nc"))
 
 
 RESPONSES = [path for path in SHIPPED if kind_of(load_results(path, kind=None)) == "response"]
