@@ -32,7 +32,11 @@ class Perturbation(Protocol):
 
 @dataclass(frozen=True)
 class Scaling:
-    """x -> (1 - epsilon) x, the paper's (Fig. 1)."""
+    """x -> (1 - epsilon) x, the paper's (Fig. 1).
+
+    Attributes:
+        name: in words, for the attributes of results.
+    """
 
     name: str = "scaling"
 
@@ -46,6 +50,7 @@ class Direction:
 
     Attributes:
         vector: tensor or array (d_model,), not all zero.
+        name: in words, for the attributes of results.
     """
 
     vector: Any
@@ -67,6 +72,7 @@ class Swap:
 
     Attributes:
         token: id of the other token.
+        name: in words, for the attributes of results.
     """
 
     token: int

@@ -1,11 +1,28 @@
 """Results that are there already."""
 
 import dataclasses
+import functools
+from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 from measured import MEASURE, numbers
-from universal_response import Settings, measure, measure_into, measurement, results_for
+from messages import one_line
+from tiny_models import tiny_model
+from universal_response import (
+    Direction,
+    Settings,
+    Swap,
+    load_results,
+    measure,
+    measure_into,
+    measurement,
+    models,
+    results_for,
+    save_results,
+)
+from universal_response.measurement.description import answer, results_name
 
 SMALL = Settings(t0=3, batch=2, epsilons=(0.01, 0.05, 0.2), epsilon0=0.05, seed=7)
 
@@ -21,6 +38,13 @@ def counted(single, monkeypatch):
 
     monkeypatch.setattr(MEASURE, "measure", counting)
     return calls
+
+
+@pytest.fixture(scope="module")
+def small(single, tmp_path_factory):
+    """A file of `SMALL`."""
+    found = measure(single, SMALL).assign_attrs(model="tiny")
+    return load_results(save_results(found, tmp_path_factory.mktemp("small") / "small.nc"))
 
 
 def test_results_are_measured_once(counted, tmp_path):
@@ -46,15 +70,24 @@ def test_any_file_name_will_do(counted, tmp_path):
         {"batch": 1},
         {"epsilons": (0.02, 0.05)},
         {"epsilons": (0.01, 0.05, 0.2, 0.3)},
+        {"epsilons": (0.01, 0.2), "epsilon0": 0.01},
         {"epsilon0": 0.01},
         {"seed": 8},
         {"sources": 2},
         {"distance": 1},
         {"distinct": True},
+        {"perturbation": Swap(3)},
+        {"perturbation": Direction(np.ones(32))},
     ],
 )
-def test_other_settings_are_measured(counted, tmp_path, change):
+def test_other_settings_are_other_results(small, change):
     other = dataclasses.replace(SMALL, **change)
+    assert answer(small, "tiny", other) is None
+    assert results_name("tiny", other) != results_name("tiny", SMALL)
+
+
+def test_other_settings_are_measured(counted, tmp_path):
+    other = dataclasses.replace(SMALL, seed=8)
     results_for("tiny", SMALL, tmp_path)
     results_for("tiny", other, tmp_path)
     assert counted == [SMALL, other]
@@ -94,3 +127,62 @@ def test_results_without_the_limit_do_not_serve_who_asks_for_it(counted, tmp_pat
     # Who does not ask is served by either.
     results_for("tiny", without, tmp_path)
     assert len(counted) == 2
+
+
+COMPONENTS = np.random.default_rng(0).normal(size=32)  # none of them a float32
+
+
+@pytest.mark.parametrize(
+    "perturbation", [Swap(3), Swap(3, "three"), Direction(COMPONENTS), Direction(COMPONENTS, "up")]
+)
+def test_other_perturbations_are_found_again(counted, tmp_path, perturbation):
+    asked = dataclasses.replace(SMALL, perturbation=perturbation)
+    results_for("tiny", SMALL, tmp_path)
+    results_for("tiny", asked, tmp_path)
+    found = results_for("tiny", asked, tmp_path)
+    assert len(counted) == 2
+    assert measurement.description(measurement.settings_of(found)) == measurement.description(asked)
+
+
+@dataclasses.dataclass(frozen=True)
+class Halving:
+    """A user's own."""
+
+    name: str = "halving"
+
+    def direction(self, states, replaced):
+        return -states / 2
+
+
+def test_a_perturbation_of_ones_own_is_never_found_and_harms_nothing(counted, tmp_path):
+    own = dataclasses.replace(SMALL, perturbation=Halving())
+    for _ in range(2):
+        results_for("tiny", own, tmp_path)
+        results_for("tiny", SMALL, tmp_path)
+    assert counted == [own, SMALL, own]
+    with pytest.raises(ValueError, match=one_line("perturbation=halving: ")):
+        measurement.settings_of(results_for("tiny", own, tmp_path))
+
+
+def test_a_folder_may_be_written_in_several_ways(counted, tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "weights_sha256", lambda name: "unknown")
+
+    def counting(model, settings, *others):
+        counted.append(model)
+        return measure_small(settings).assign_attrs(model=str(Path(model)))
+
+    measure_small = functools.partial(measure, tiny_model("llama"))
+    monkeypatch.setattr(MEASURE, "measure", counting)
+    for written in ("model", "./model", "model/"):
+        results_for(written, SMALL, tmp_path)
+    assert counted == ["model"]
+
+
+def test_folders_of_one_name_have_files_of_their_own(tmp_path):
+    for run in ("first", "second"):
+        (tmp_path / run / "step1000").mkdir(parents=True)
+    names = {results_name(str(tmp_path / run / "step1000"), SMALL) for run in ("first", "second")}
+    assert len(names) == 2
+    assert all(name.startswith("step1000-t3-b2-s7-") for name in names)

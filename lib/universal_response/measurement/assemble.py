@@ -49,10 +49,10 @@ def assemble(job: Job, shards: dict[Shard, Parts]) -> xr.Dataset:
     if hasattr(settings.perturbation, "vector"):
         vector = np.asarray(settings.perturbation.vector.tolist())
         variables["direction"] = xr.DataArray(vector, dims="component")
-    # What is kept has the precision of the model, but for errors.
+    # What is kept has the precision of the model, but for errors and what was given.
     kept = any_kind["sum"].dtype
     for name, values in variables.items():
-        if values.dtype.kind == "f":
+        if values.dtype.kind == "f" and name != "direction":
             variables[name] = values.astype(np.float32 if name.endswith("sem") else kept)
     coordinates = {
         "metric": list(METRICS),

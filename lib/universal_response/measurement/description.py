@@ -5,7 +5,6 @@ a file (`attributes_of`, and back: `settings_of`) tell measurements apart by `de
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -37,14 +36,18 @@ def description(settings: Settings) -> dict[str, object]:
 
 def results_name(model: str, settings: Settings) -> str:
     """File name of a measurement: model, T0, batch, seed and a digest of its description."""
-    digest = hashlib.sha256(repr(description(settings)).encode()).hexdigest()[:8]
+    decided: object = description(settings)
+    if Path(model).is_dir():  # there may be another of the same name
+        decided = str(Path(model).resolve()), decided
+    digest = hashlib.sha256(repr(decided).encode()).hexdigest()[:8]
     drawn = f"s{settings.seed}" if settings.tokens is None else settings.input
     return f"{file_stem(model)}-t{settings.t0}-b{settings.batch}-{drawn}-{digest}.nc"
 
 
 def file_stem(model: str) -> str:
     """A model in a file name: its registered name, the name of its folder, or owner--name."""
-    return Path(model).name if Path(model).is_dir() else model.replace("/", "--")
+    folder = Path(model)
+    return folder.resolve().name if folder.is_dir() else model.replace("/", "--")
 
 
 def attributes_of(settings: Settings) -> dict[str, object]:
@@ -80,13 +83,11 @@ def settings_of(dataset: xr.Dataset) -> Settings:
     Returns:
         Settings that hold the tokens, if they were given. `device` and `sequences_per_chunk` are
         the defaults, since they change no more than rounding; `products` is what was taken.
+
+    Raises:
+        ValueError: the perturbation is one of the user's own, which no file describes.
     """
     attrs = dataset.attrs
-    perturbations: dict[str, Callable[[], Any]] = {
-        "scaling": Scaling,
-        "swap": lambda: Swap(int(attrs["perturbation_token"])),
-        "direction": lambda: Direction(dataset.direction.values),
-    }
     t0, distance, epsilon0 = int(attrs["t0"]), attrs["distance"], attrs["epsilon0"]
     return Settings(
         tokens=None if attrs["input"] == RANDOM else token_rows(dataset.tokens.values),
@@ -97,7 +98,7 @@ def settings_of(dataset: xr.Dataset) -> Settings:
         epsilon0=Settings.epsilon0 if epsilon0 == "none" else float(epsilon0),
         distance=None if distance in ("none", t0 - 1) else int(distance),
         sources=None if attrs["sources"] == "all" else int(attrs["sources"]),
-        perturbation=perturbations[attrs["perturbation"]](),
+        perturbation=_perturbation_of(dataset),
         perturbed_position=int(attrs["perturbed_position"]),
         seed=0 if attrs["seed"] == "none" else int(attrs["seed"]),
         distinct=bool(attrs["distinct"]),
@@ -113,19 +114,41 @@ def answer(dataset: xr.Dataset, model: str, settings: Settings) -> xr.Dataset | 
     The Dataset may hold the linear limit and further strengths unasked; those strengths are left
     out. `auto` takes any number type of products.
     """
-    strengths = list(settings.epsilons)
-    if strengths and set(strengths) <= set(dataset.epsilon.values):
-        dataset = dataset.sel(epsilon=strengths)
-    has = settings_of(dataset)
+    named = str(Path(model)) if Path(model).is_dir() else model
+    asked_for = named, settings.perturbation.name
+    if asked_for != (dataset.attrs["model"], dataset.attrs["perturbation"]):
+        return None
+    if not isinstance(settings.perturbation, (Scaling, Direction, Swap)):
+        return None  # of a perturbation of one's own a file holds the name only
+    has, strengths = settings_of(dataset), settings.epsilons
+    if has.epsilon0 in strengths and set(strengths) <= set(has.epsilons):
+        dataset = dataset.sel(epsilon=list(strengths))
+        has = replace(has, epsilons=strengths)
     asked = replace(
         settings,
         linear=settings.linear or has.linear,
         products=has.products if settings.products == "auto" else settings.products,
     )
-    if description(has) != description(asked) or dataset.attrs["model"] != model:
+    if description(has) != description(asked):
         return None
+    return dataset if same_weights(dataset, model) else None
+
+
+def same_weights(dataset: xr.Dataset, model: str) -> bool:
+    """Whether results are of the weights that a model has here, or one of the two is not known."""
     hashes = {dataset.attrs["weights_sha256"], models.weights_sha256(model)} - {"unknown"}
-    return dataset if len(hashes) <= 1 else None
+    return len(hashes) <= 1
+
+
+def _perturbation_of(dataset: xr.Dataset) -> Any:
+    name = str(dataset.attrs["perturbation"])
+    if "direction" in dataset:
+        return Direction(dataset.direction.values, name)
+    if "perturbation_token" in dataset.attrs:
+        return Swap(int(dataset.attrs["perturbation_token"]), name)
+    if name != Scaling.name:
+        raise ValueError(f"perturbation={name}: one of your own; measure it with that object")
+    return Scaling()
 
 
 def _content(value: Any) -> object:

@@ -89,7 +89,8 @@ def weights_sha256(name_or_path: str) -> str:
         snapshot = snapshot_download(hub_id, allow_patterns="*.safetensors", local_files_only=True)
     except (OSError, ValueError):
         return "unknown"
-    return sha256_of(sorted(Path(snapshot).glob("*.safetensors")))
+    files = sorted(Path(snapshot).glob("*.safetensors"))
+    return sha256_of(files) if files else "unknown"
 
 
 def is_here(name: str) -> bool:
