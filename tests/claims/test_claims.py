@@ -1,10 +1,13 @@
 """Claims and what they rest on, against results made to keep or break each of them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import xarray as xr
 from made_up import EPSILONS, POSITIONS, POWERS, SEQUENCES, T0, results
 from universal_response import claims, response
+from universal_response.claims.verdicts import _tested
 
 
 def verdicts(dataset):
@@ -88,6 +91,33 @@ def test_nothing_is_testable_without_error_or_weak_strengths(change):
     else:
         dataset = results().sel(epsilon=[0.1, 0.3])
     assert set(verdicts(dataset).values()) == {claims.UNTESTED}
+
+
+def test_the_reference_strength_alone_tests_no_comparison_with_it():
+    found = verdicts(results().sel(epsilon=[0.05, 0.1, 0.3]))
+    compared = (
+        "length curves of all weak",
+        "in proportion to ε",
+        "ratios of lengths",
+        "One χ serves all layers, for the length",
+        "two orders of magnitude",
+    )
+    for words in compared:
+        assert found[about(words)] == claims.UNTESTED
+    assert found[about("the response peaks one token before")] == claims.HOLDS
+
+
+def test_the_limit_is_compared_at_the_strength_that_the_claim_names():
+    found = verdicts(results().drop_sel(epsilon=0.003))
+    assert found[about("exact linear limit")] == claims.UNTESTED
+
+
+def test_a_bound_of_two_sides_is_undecided_where_errors_cover_it():
+    """Onset at 1 in some draws and early in others: below, inside and above the middle half."""
+    (claim,) = [one for one in claims.CLAIMS if "From intermediate layers" in one.statement]
+    wide = xr.DataArray([0.2, -0.1, 0.5], dims="resample")
+    broad = dataclasses.replace(claim, evaluate=lambda dataset, means: wide)
+    assert _tested(broad, results(), results()).verdict == claims.UNDECIDED
 
 
 @pytest.mark.parametrize(("position", "fails"), [(2, False), (3, True)])

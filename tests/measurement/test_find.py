@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -185,4 +186,4 @@ def test_folders_of_one_name_have_files_of_their_own(tmp_path):
         (tmp_path / run / "step1000").mkdir(parents=True)
     names = {results_name(str(tmp_path / run / "step1000"), SMALL) for run in ("first", "second")}
     assert len(names) == 2
-    assert all(name.startswith("step1000-t3-b2-s7-") for name in names)
+    assert all(re.fullmatch(r"step1000-\w{8}-t3-b2-s7-\w{8}\.nc", name) for name in names)

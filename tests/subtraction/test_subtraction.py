@@ -7,7 +7,7 @@ import pytest
 import torch
 import xarray as xr
 from tiny_models import tiny_hf_model
-from universal_response import load_results, subtraction
+from universal_response import load_results, save_results, subtraction
 from universal_response.models import load_model
 from universal_response.subtraction import Float32Products, measure_subtraction
 from universal_response.subtraction.measure import Asked, _weights_of
@@ -147,6 +147,10 @@ def test_it_is_measured_once(folder, tmp_path, monkeypatch):
     assert again.identical(first)
     (path,) = tmp_path.glob("*.nc")
     assert subtraction.subtraction_for(str(path)).identical(first)
+    monkeypatch.setattr(subtraction, "measure_subtraction", lambda model, progress: first)
+    for name, other in (("model", "another"), ("weights_sha256", "0" * 64)):
+        save_results(first.assign_attrs({name: other, "seed": 7}), path)
+        assert subtraction.subtraction_for(folder, tmp_path).attrs["seed"] == 0
     with pytest.raises(ValueError, match="holds subtraction, not response"):
         load_results(path)
 

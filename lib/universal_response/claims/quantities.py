@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import xarray as xr
 
 from universal_response import response
@@ -14,8 +15,10 @@ WEAK = 0.1  # the captions of Fig. 2 call strengths below this one small
 FIGURE_EPSILON0 = 0.03  # reference strength of Fig. 5
 
 
-def _weak(values: xr.DataArray) -> xr.DataArray:
-    return values.sel(epsilon=values.epsilon < WEAK)
+def _weak(values: xr.DataArray, epsilon0: float) -> xr.DataArray:
+    """At weak strengths; nan if epsilon0, with which they are compared, is the only one."""
+    weak = values.sel(epsilon=values.epsilon < WEAK)
+    return weak.where((abs(weak.epsilon / epsilon0 - 1) > 1e-6).any())
 
 
 def _epsilon0(dataset: xr.Dataset) -> float:
@@ -45,7 +48,7 @@ def prominence(metric: str) -> Evaluate:
 
 def collapse(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        scaled = _weak(_scaled(dataset, means, metric, _epsilon0(dataset)))
+        scaled = _weak(_scaled(dataset, means, metric, _epsilon0(dataset)), _epsilon0(dataset))
         distance = scaled / scaled.mean("delta_j") - 1
         return (distance**2).mean(("delta_j", "epsilon")) ** 0.5
 
@@ -54,7 +57,7 @@ def collapse(metric: str) -> Evaluate:
 
 def theory(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        scaled = _weak(_scaled(dataset, means, metric, _epsilon0(dataset)))
+        scaled = _weak(_scaled(dataset, means, metric, _epsilon0(dataset)), _epsilon0(dataset))
         return abs(scaled.mean("delta_j") - 1).max("epsilon")
 
     return evaluate
@@ -62,7 +65,7 @@ def theory(metric: str) -> Evaluate:
 
 def spread(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        scaled = _weak(_scaled(dataset, means, metric, _epsilon0(dataset)))
+        scaled = _weak(_scaled(dataset, means, metric, _epsilon0(dataset)), _epsilon0(dataset))
         return (scaled.std("delta_j") / scaled.mean("delta_j")).max("epsilon")
 
     return evaluate
@@ -75,7 +78,7 @@ def layers(metric: str) -> Evaluate:
         peak = peak.sel(position=response.second_attention_on(peak))
         last = means.last_mean.sel(metric=metric)
         chi = (last / response.at_epsilon(last, epsilon0)).mean("delta_j")
-        distance = _weak(peak / response.at_epsilon(peak, epsilon0) / chi) - 1
+        distance = _weak(peak / response.at_epsilon(peak, epsilon0) / chi, epsilon0) - 1
         return (distance**2).mean(("position", "epsilon")) ** 0.5
 
     return evaluate
@@ -84,7 +87,8 @@ def layers(metric: str) -> Evaluate:
 def theta_constant(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
     peak = means.peak_mean.sel(metric="theta_source")
     peak = peak.sel(position=response.second_attention_on(peak))
-    distance = _weak(peak) - response.at_epsilon(peak, _epsilon0(dataset))
+    epsilon0 = _epsilon0(dataset)
+    distance = _weak(peak, epsilon0) - response.at_epsilon(peak, epsilon0)
     return (distance**2).mean(("position", "epsilon")) ** 0.5
 
 
@@ -139,7 +143,8 @@ def universal(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
     low = high / 100
     scaled = _scaled(dataset, means, "delta", high).mean("delta_j") - 1
     inside = (scaled.epsilon > 0.99 * low) & (scaled.epsilon < 1.01 * high)
-    return abs(scaled.sel(epsilon=inside)).max("epsilon")
+    reaches = (scaled.epsilon.where(inside) < 1.01 * low).any()
+    return abs(scaled.sel(epsilon=inside)).max("epsilon").where(reaches)
 
 
 def _from_limit(means: xr.Dataset, metric: str) -> xr.DataArray:
@@ -149,7 +154,9 @@ def _from_limit(means: xr.Dataset, metric: str) -> xr.DataArray:
 
 def limit(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        return abs(_from_limit(means, metric).sel(epsilon=0.003, method="nearest"))
+        off = abs(_from_limit(means, metric))
+        at = np.flatnonzero(np.isclose(off.epsilon, 0.003, atol=0))
+        return off.isel(epsilon=at[0]) if at.size else off.isel(epsilon=0) * np.nan
 
     return evaluate
 

@@ -52,14 +52,13 @@ def _tested(claim: Claim, dataset: xr.Dataset, means: xr.Dataset) -> Finding:
     if claim.evaluate is None:
         return Finding(claim, None, UNTESTED)
     found = response.estimate(claim.evaluate(dataset, means))
-    if not math.isfinite(found.value):
+    if not (math.isfinite(found.value) and math.isfinite(found.error)):
         return Finding(claim, None, UNTESTED)
     if claim.holds is None:
         return Finding(claim, found, REPORTED)
-    reach = 2 * found.error
-    verdicts = {
-        claim.holds(Estimate(found.value + shift, found.error)) for shift in (-reach, 0.0, reach)
-    }
+    # Finely: a bound may have two sides.
+    shifts = np.linspace(-2, 2, 41) * found.error
+    verdicts = {claim.holds(Estimate(found.value + shift, found.error)) for shift in shifts}
     if len(verdicts) > 1:
         return Finding(claim, found, UNDECIDED)
     return Finding(claim, found, HOLDS if verdicts.pop() else FAILS)

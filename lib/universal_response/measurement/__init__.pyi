@@ -1,5 +1,12 @@
 from . import plan
-from .description import description, file_stem, results_name, settings_of
+from .description import (
+    description,
+    file_stem,
+    recorded_name,
+    results_name,
+    same_weights,
+    settings_of,
+)
 from .find import results_for, results_for_text
 from .job import SEQUENCES_PER_SHARD
 from .measure import measure, measure_into
@@ -30,9 +37,11 @@ __all__ = [
     "measure",
     "measure_into",
     "plan",
+    "recorded_name",
     "results_for",
     "results_for_text",
     "results_name",
+    "same_weights",
     "save_results",
     "settings_of",
     "stored_bits",

@@ -36,18 +36,25 @@ def description(settings: Settings) -> dict[str, object]:
 
 def results_name(model: str, settings: Settings) -> str:
     """File name of a measurement: model, T0, batch, seed and a digest of its description."""
-    decided: object = description(settings)
-    if Path(model).is_dir():  # there may be another of the same name
-        decided = str(Path(model).resolve()), decided
-    digest = hashlib.sha256(repr(decided).encode()).hexdigest()[:8]
+    digest = _digest(repr(description(settings)).encode())
     drawn = f"s{settings.seed}" if settings.tokens is None else settings.input
     return f"{file_stem(model)}-t{settings.t0}-b{settings.batch}-{drawn}-{digest}.nc"
 
 
 def file_stem(model: str) -> str:
-    """A model in a file name: its registered name, the name of its folder, or owner--name."""
-    folder = Path(model)
-    return folder.resolve().name if folder.is_dir() else model.replace("/", "--")
+    """A model in a file name: its registered name, or owner--name.
+
+    Of a folder its name and a digest of where it is, since others may have the same name.
+    """
+    if not Path(model).is_dir():
+        return model.replace("/", "--")
+    folder = Path(model).resolve()
+    return f"{folder.name}-{_digest(str(folder).encode())}"
+
+
+def recorded_name(model: str) -> str:
+    """A model as the attributes of its results name it."""
+    return str(Path(model)) if Path(model).is_dir() else model
 
 
 def attributes_of(settings: Settings) -> dict[str, object]:
@@ -114,9 +121,8 @@ def answer(dataset: xr.Dataset, model: str, settings: Settings) -> xr.Dataset | 
     The Dataset may hold the linear limit and further strengths unasked; those strengths are left
     out. `auto` takes any number type of products.
     """
-    named = str(Path(model)) if Path(model).is_dir() else model
-    asked_for = named, settings.perturbation.name
-    if asked_for != (dataset.attrs["model"], dataset.attrs["perturbation"]):
+    named = dataset.attrs["model"], dataset.attrs["perturbation"]
+    if named != (recorded_name(model), settings.perturbation.name):
         return None
     if not isinstance(settings.perturbation, (Scaling, Direction, Swap)):
         return None  # of a perturbation of one's own a file holds the name only
@@ -156,3 +162,7 @@ def _content(value: Any) -> object:
     if not hasattr(value, "tolist"):
         return value
     return hashlib.sha256(np.asarray(value.tolist(), dtype=float).tobytes()).hexdigest()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]

@@ -6,11 +6,17 @@ from pathlib import Path
 import xarray as xr
 
 from universal_response import subtraction
-from universal_response.measurement import file_stem, load_results, save_results
+from universal_response.measurement import (
+    file_stem,
+    load_results,
+    recorded_name,
+    same_weights,
+    save_results,
+)
 
 
 def subtraction_for(
-    model: str, runs: str | Path = "runs", also: Sequence[str | Path] = ()
+    model: str, runs: str | Path = "runs", also: Sequence[str | Path] = (), progress: bool = False
 ) -> xr.Dataset:
     """What `measure_subtraction` gives with its defaults: read from a file, or measured and saved.
 
@@ -18,12 +24,15 @@ def subtraction_for(
         model: what `load_model` takes, or a results file (.nc), which is taken as it is.
         runs: folder of subtraction-MODEL.nc, where a new measurement is saved.
         also: further folders to look in, such as that of the shipped results.
+        progress: show a progress bar while measuring.
     """
     if model.endswith(".nc"):
         return load_results(model, kind="subtraction")
     name = f"subtraction-{file_stem(model)}.nc"
-    for folder in (*also, runs):
-        if (Path(folder) / name).exists():
-            return load_results(Path(folder) / name, kind="subtraction")
-    path = save_results(subtraction.measure_subtraction(model), Path(runs) / name)
-    return load_results(path, kind="subtraction")
+    for path in (Path(folder) / name for folder in (*also, runs)):
+        if path.exists():
+            found = load_results(path, kind="subtraction")
+            if found.attrs["model"] == recorded_name(model) and same_weights(found, model):
+                return found
+    found = subtraction.measure_subtraction(model, progress=progress)
+    return load_results(save_results(found, Path(runs) / name), kind="subtraction")
