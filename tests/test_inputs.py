@@ -610,6 +610,7 @@ def test_measure_tokens(monkeypatch, capsys, folder, tmp_path):
         (["--text", "good", "--t0", "64"], "t0: only for random tokens"),
         (["--tokens", "ids", "--batch", "32"], "batch: only for random tokens"),
         (["--tokens", "ids", "--seed", "0"], "seed: only for random tokens"),
+        (["--tokens", "ids", "--seed", "-1", "--sources", "2"], "seed=-1: use a seed >= 0"),
         (["--tokens", "ids", "--no-bos"], "bos: only with --text"),
         (["--bos"], "bos: only with --text or --tokens"),
         (["--repeat"], "repeat: only with --text or --tokens"),

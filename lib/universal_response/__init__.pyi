@@ -28,7 +28,13 @@ from .models import REGISTRY, load_model, load_tokenizer, reference_architecture
 from .perturbation import Direction, Scaling, Swap
 from .propagation import carry, inner_products, linear_inner_products
 from .response import architecture_of
-from .sequences import read_text, read_tokens, repeated_random_tokens, tokens_of_text
+from .sequences import (
+    read_text,
+    read_tokens,
+    repeated_random_tokens,
+    stratified_sources,
+    tokens_of_text,
+)
 
 __all__ = [
     "DEFAULT",
@@ -68,6 +74,7 @@ __all__ = [
     "results_for_text",
     "save_results",
     "settings_of",
+    "stratified_sources",
     "subtraction",
     "tokens_of_text",
     "verify",

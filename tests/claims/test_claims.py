@@ -232,12 +232,12 @@ def test_increments_error_is_that_of_pairs():
 
 
 @pytest.mark.parametrize("metric", ["delta", "phi"])
-def test_linear_ratio_and_deviation(metric):
+def test_linear_ratio(metric):
     power = {"delta": 1, "phi": 2}[metric]
     dataset = results(curvature=2.0)
-    found = response.linear_deviation(dataset, metric)
-    np.testing.assert_allclose(found["mean"], 2 * EPSILONS, rtol=1e-9)
-    np.testing.assert_allclose(found["spread"], 0, atol=1e-9)
+    found = response.last_ratio(dataset, metric) - 1
+    expected = (2 * EPSILONS)[:, None] * np.ones(2 * T0)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
     at = {"metric": metric, "position": POSITIONS - 1}
     ratio = response.linear_ratio(dataset.response.sel(at), dataset.linear.sel(at), metric)
     expected = dataset.response.sel(at) / EPSILONS[:, None] ** power / dataset.linear.sel(at)
@@ -246,4 +246,4 @@ def test_linear_ratio_and_deviation(metric):
 
 def test_a_limit_that_was_not_measured():
     with pytest.raises(ValueError, match="linear: not in these results"):
-        response.linear_deviation(results().drop_vars("linear"), "delta")
+        response.last_ratio(results().drop_vars("linear"), "delta")

@@ -2,12 +2,14 @@
 
 import re
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import typer
+from command_line import run
 from tiny_models import tiny_hf_model, tiny_model
 from universal_response import (
     Settings,
@@ -19,17 +21,9 @@ from universal_response import (
     save_results,
 )
 from universal_response.cli import measuring
+from universal_response.propagation.change import NoRule
 
 MEASURE = sys.modules[measure.__module__]  # its name is that of the function
-
-
-def run(monkeypatch, capsys, *arguments):
-    """Exit code, stdout and stderr of `universal-response` with these arguments."""
-    monkeypatch.setattr(sys, "argv", ["universal-response", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    captured = capsys.readouterr()
-    return stopped.value.code, captured.out, captured.err
 
 
 @pytest.mark.parametrize(
@@ -130,6 +124,37 @@ def test_no_strengths_measure_the_limit_of_the_sources_asked_for(monkeypatch, ca
     assert "response" not in found
     assert found.sources.shape == (2, 3)
     assert found.attrs["distance"] == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NoRule("Tensor.cumsum: no rule for its change"), "Tensor.cumsum: no rule"),
+        (MemoryError(), "memory: the device has too little"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory: the device has too"),
+        (BrokenProcessPool("a worker died"), "a worker died"),
+        (KeyboardInterrupt(), "interrupted; what was finished is kept"),
+    ],
+)
+def test_what_may_happen_underway_is_told_in_one_line(monkeypatch, capsys, tmp_path, error, said):
+    def fail(*arguments, **others):
+        raise error
+
+    monkeypatch.setattr(measurement, "measure_into", fail)
+    code, _, err = run(monkeypatch, capsys, "measure", tmp_path / "out.nc")
+    assert code == (130 if isinstance(error, KeyboardInterrupt) else 2)
+    assert err.startswith(f"error: {said}")
+    assert err.count("\n") == 1
+
+
+def test_a_fault_of_the_library_keeps_its_traceback(monkeypatch, capsys, tmp_path):
+    def fail(*arguments, **others):
+        raise RuntimeError("should not be")
+
+    monkeypatch.setattr(measurement, "measure_into", fail)
+    monkeypatch.setattr(sys, "argv", ["universal-response", "measure", str(tmp_path / "out.nc")])
+    with pytest.raises(RuntimeError, match="should not be"):
+        cli.main()
 
 
 def test_figures_measures_once(monkeypatch, capsys, tmp_path):

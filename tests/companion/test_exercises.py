@@ -9,7 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 import xarray as xr
-from test_cli import run
+from command_line import run
 from tiny_models import tiny_hf_model, tiny_model
 from universal_response import Settings, measure, metrics, response
 from universal_response.companion import exercises

@@ -40,6 +40,14 @@ def test_image_with_its_origin_above():
     assert sorted(pixels) == [[0, 0, 1], [0, 1, 3], [1, 0, 2], [1, 1, 4]]
 
 
+def test_bars_end_at_their_values():
+    figure, (left, right) = plt.subplots(1, 2)
+    left.barh([0.0, 1.0], [3.0, 4.0])
+    right.bar([0.0, 1.0], [3.0, 4.0], bottom=[0.0, 1.0])
+    found = drawn_values(figure)[["x", "y"]].values.tolist()
+    assert found == [[3, 0], [4, 1], [0, 3], [1, 5]]
+
+
 def test_insets_are_told_apart():
     figure, axes = plt.subplots()
     axes.set_title("(a)", loc="left")

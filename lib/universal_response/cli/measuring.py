@@ -175,7 +175,7 @@ def _check_input_options(context: typer.Context) -> None:
     """Refuse options that contradict each other or would have no effect."""
     names = [
         name
-        for name in ("text", "tokens", "bos", "repeat", "length", "t0", "batch", "seed")
+        for name in ("text", "tokens", "bos", "repeat", "length", "t0", "batch", "seed", "sources")
         if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     ]
     given = [name for name in names if name in ("text", "tokens")]
@@ -183,7 +183,9 @@ def _check_input_options(context: typer.Context) -> None:
         raise ValueError("text, tokens: give one of the two")
     if given:
         why = f"only for random tokens, not with --{given[0]}"
-        useless = [name for name in names if name in ("t0", "batch", "seed")]
+        # The seed draws sources too.
+        seed = () if "sources" in names else ("seed",)
+        useless = [name for name in names if name in ("t0", "batch", *seed)]
         if given == ["tokens"] and "bos" in names:
             why, useless = "only with --text; write the BOS id into the file", ["bos"]
     else:
@@ -198,7 +200,7 @@ def _input(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in ("tokens", "t0", "text_sha256")}
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)
 def _loaded(model: str, dtype: str) -> "TransformerBridge":
     """A model, for the next file as well."""
     return models.load_model(model, dtype=dtype, tokenizer=False, progress=True)

@@ -19,7 +19,7 @@ Epsilons = Annotated[
     ),
 ]
 Epsilon0 = Annotated[float, typer.Option(help="reference strength; one of the epsilons")]
-Seed = Annotated[int, typer.Option(help="of the random tokens")]
+Seed = Annotated[int, typer.Option(help="of the random tokens, and of drawn sources")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")]
 Dtype = Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16")]
 Chunk = Annotated[

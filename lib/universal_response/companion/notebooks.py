@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from tqdm import tqdm
 from traitlets.config import Config
 
@@ -66,6 +67,11 @@ def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, object])
                 # Asked politely, a kernel that is not yet idle reports that it was interrupted.
                 shutdown_kernel="immediate",
             )
+        except DeadKernelError as error:
+            raise ValueError(
+                f"notebook={notebook.name}: its kernel died ({error}), perhaps for want of memory; "
+                "run the command again"
+            ) from error
         except papermill.PapermillExecutionError as error:
             raise ValueError(f"notebook={notebook.name}: {error.ename}: {error.evalue}") from error
         os.replace(partial, output)

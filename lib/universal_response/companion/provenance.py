@@ -25,7 +25,7 @@ def how_made(dataset: xr.Dataset) -> str:
     attrs = dataset.attrs
     return (
         f"{attrs['model']}: measured {attrs['created'][:10]} in {minutes(attrs['wall_time_s'])}, "
-        f"commit {attrs['git_commit'][:7]}\n"
+        f"commit {_short(attrs['git_commit'])}\n"
         f"  on {attrs['device']}, {attrs['dtype']}\n"
         f"  again: {command(dataset)}"
     )
@@ -75,7 +75,7 @@ def summary(datasets: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                 "device": a["device"],
                 "time": minutes(a["wall_time_s"]),
                 "measured": a["created"][:10],
-                "commit": a["git_commit"][:7],
+                "commit": _short(a["git_commit"]),
                 "weights": a["weights_sha256"][:12],
                 "content": a["content_sha256"][:12],
             }
@@ -95,6 +95,10 @@ def minutes(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _short(commit: str) -> str:
+    return commit[:7] + "-dirty" * commit.endswith("-dirty")
 
 
 def _value(value: object) -> str:

@@ -9,6 +9,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 
 
 def drawn_values(figure: Figure) -> pd.DataFrame:
@@ -45,7 +46,7 @@ def _rows(axes: Axes, panel: str) -> list[tuple]:
     for container in axes.containers:
         if isinstance(container, BarContainer):
             rows += [
-                (panel, about, "bar", "", bar.get_center()[0], bar.get_height(), np.nan)
+                (panel, about, "bar", "", *_end(bar, container.orientation), np.nan)
                 for bar in container
             ]
     for collection in axes.collections:
@@ -56,6 +57,13 @@ def _rows(axes: Axes, panel: str) -> list[tuple]:
     for image in axes.images:
         rows += [(panel, about, "image", "", x, y, value) for x, y, value in _pixels(image)]
     return rows
+
+
+def _end(bar: Rectangle, orientation: str | None) -> tuple[float, float]:
+    """Where a bar ends, on its middle line."""
+    if orientation == "horizontal":
+        return bar.get_x() + bar.get_width(), bar.get_center()[1]
+    return bar.get_center()[0], bar.get_y() + bar.get_height()
 
 
 def _pixels(image: AxesImage) -> list[tuple[float, float, float]]:

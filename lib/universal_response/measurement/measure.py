@@ -2,6 +2,7 @@
 
 import shutil
 from concurrent.futures import Executor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,12 @@ def _measured(
     passes = {shard: token_passes(job, shard) for shard in planned}
     total = sum(passes.values())
     finished = total - sum(passes[shard] for shard in missing)
-    with tqdm(total=total, initial=finished, **_BAR, disable=not progress) as bar:
-        for shard, parts in place.measured(job, missing, bar.update):
+    with (
+        tqdm(total=total, initial=finished, **_BAR, disable=not progress) as bar,
+        # Closed in any case: what the workers have not begun is not waited for.
+        closing(place.measured(job, missing, bar.update)) as measured,
+    ):
+        for shard, parts in measured:
             done[shard] = parts
             if folder:
                 save_shard(folder / shard.file, known, parts)

@@ -178,21 +178,31 @@ class Settings:
 DEFAULT = Settings()
 
 
+def check_context(settings: Settings, context: int) -> None:
+    """Refuse sequences that a model cannot take.
+
+    Raises:
+        ValueError: more tokens than the model's context.
+    """
+    if settings.t > context and settings.tokens is None:
+        raise ValueError(
+            f"t0={settings.t0}: 2 * t0 = {settings.t} tokens exceed the model's context of "
+            f"{context}; use t0 <= {context // 2}"
+        )
+    if settings.t > context:
+        raise ValueError(
+            f"tokens: sequences of {settings.t} tokens exceed the model's context of {context}; "
+            "shorten them (--length)"
+        )
+
+
 def tokens_of(settings: Settings, context: int, vocabulary: int) -> np.ndarray:
     """The tokens to measure (sequence, token).
 
     Raises:
         ValueError: more tokens than the model's context, or an id outside its vocabulary.
     """
-    if settings.t > context:
-        how = (
-            f"t0={settings.t0}: 2 * t0 = {settings.t} tokens exceed the model's context of "
-            f"{context}; use t0 <= {context // 2}"
-            if settings.tokens is None
-            else f"tokens: sequences of {settings.t} tokens exceed the model's context of "
-            f"{context}; shorten them (--length)"
-        )
-        raise ValueError(how)
+    check_context(settings, context)
     if settings.tokens is None:
         generator = np.random.default_rng(settings.seed)
         return repeated_random_tokens(

@@ -1,5 +1,6 @@
 """The model that is measured: what decides how, and what is recorded of it and of its machine."""
 
+import functools
 import json
 import platform
 import subprocess
@@ -68,10 +69,14 @@ def device_memory(device: torch.device) -> int:
 
 def git_commit() -> str:
     """Commit of this library, with `-dirty` where it was changed since; `unknown` without git."""
-    folder = str(Path(__file__).parent)
-    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
+    here = Path(__file__)
+    git = functools.partial(subprocess.run, capture_output=True, text=True, check=True)
+    command = ["git", "-C", str(here.parent)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        # Not that of a repository which holds the installed library and does not track it.
+        git([*command, "ls-files", "--error-unmatch", here.name])
+        said = git([*command, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])
+        return said.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -2,7 +2,7 @@
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -15,7 +15,7 @@ from universal_response.measurement.settings import Settings
 from universal_response.measurement.sums import measure_shard
 from universal_response.models import load_model
 
-Measured = Iterator[tuple[Shard, dict[str, np.ndarray]]]
+Measured = Generator[tuple[Shard, dict[str, np.ndarray]]]
 
 
 @runtime_checkable

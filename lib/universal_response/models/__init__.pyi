@@ -7,6 +7,7 @@ from .architecture import (
 )
 from .device import check_device, resolve_device
 from .loading import load_model, load_tokenizer
+from .messages import first_line
 from .registry import MODELS, REGISTRY, RegisteredModel, reference_architecture, title
 from .weights import (
     Provenance,
@@ -31,6 +32,7 @@ __all__ = [
     "check_model",
     "config_of",
     "fetch_weights",
+    "first_line",
     "is_here",
     "load_model",
     "load_tokenizer",

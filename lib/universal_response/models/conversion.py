@@ -53,8 +53,9 @@ def _convert(file: Path, folder: Path) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
-    if not (folder / _DIGESTS).exists():
+    try:
+        digests = json.loads((folder / _DIGESTS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return False
-    digests = json.loads((folder / _DIGESTS).read_text(encoding="utf-8"))
     files = [folder / name for name in digests]
     return all(path.exists() and sha256_of([path]) == digests[path.name] for path in files)

@@ -50,9 +50,10 @@ def load_model(
     resolved_device = resolve_device(device)
     number_type = torch_dtype(dtype)
     source, options, provenance = locate(name_or_path, progress)
+    with nullcontext() if progress else quiet():
+        source, options = _readable(source, options, provenance)
     try:
         with nullcontext() if progress else quiet():
-            source, options = _readable(source, options, provenance)
             model: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 source,
                 dtype=number_type,
@@ -74,6 +75,11 @@ def load_model(
             f"model={name_or_path}: the weights are damaged ({error}); fetch or copy them again"
         ) from error
     except OSError as error:
+        if provenance.weights_sha256 != "unknown":
+            raise ValueError(
+                f"model={name_or_path}: the weights in {source} cannot be read "
+                f"({first_line(error)}); check the folder"
+            ) from error
         raise WeightsUnavailable(
             f"model={name_or_path}: the weights cannot be loaded ({first_line(error)}); check the "
             "network, the licence and your hub token, or give a local folder"
@@ -111,9 +117,15 @@ def _readable(
     source: str, options: dict[str, str], provenance: Provenance
 ) -> tuple[str, dict[str, str]]:
     """What `locate` found, but for a registered GGUF file its conversion, which loads sooner."""
-    if options and provenance.model in REGISTRY:
+    if not options or provenance.model not in REGISTRY:
+        return source, options
+    try:
         return str(converted(Path(source) / options["gguf_file"])), {}
-    return source, options
+    except OSError as error:
+        raise ValueError(
+            f"model={provenance.model}: its copy in float32 cannot be written to {source} "
+            f"({first_line(error)}); make room there, or set UNIVERSAL_RESPONSE_CACHE"
+        ) from error
 
 
 def _load_tokenizer(source: str, options: dict[str, str]) -> Any:
@@ -122,5 +134,5 @@ def _load_tokenizer(source: str, options: dict[str, str]) -> Any:
         return transformers.AutoTokenizer.from_pretrained(
             source, trust_remote_code=False, **options
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError, ImportError):
         return None

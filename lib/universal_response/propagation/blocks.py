@@ -121,13 +121,11 @@ def unbridged(model: TransformerBridge) -> Iterator[Blocks]:
         for parent, name, child in wrapped:
             parent._modules[name] = child.original_component
         if open_attention:
-            ALL_ATTENTION_FUNCTIONS[_ATTENTION] = attend
+            ALL_ATTENTION_FUNCTIONS[_ATTENTION] = attend  # stays: another pass may be under way
             inner.config._attn_implementation = _ATTENTION
         yield Blocks(inner.base_model, hooked, found, blocks, mixing, outputs, open_attention)
     finally:
         inner.config._attn_implementation = before
-        if open_attention:
-            del ALL_ATTENTION_FUNCTIONS[_ATTENTION]
         for parent, name, child in wrapped:
             parent._modules[name] = child
 

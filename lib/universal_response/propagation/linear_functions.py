@@ -90,14 +90,17 @@ def _joined(function: Any, tensors: Sequence[Tensor], *others: Any, **named: Any
     return made(function, found, (tensors, *others), named, carried)
 
 
+def _empty_like(tensor: Tensor) -> Tensor:
+    return torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+
+
 @rule(_T.to, _T.type, _T.float, _T.double, _T.half, _T.bfloat16, _T.type_as)
 def _cast(function: Any, carried: Tensor, *arguments: Any, **named: Any) -> Tensor:
     """Another type for the value; a change keeps its own, which is the more precise one."""
-    plain = [torch.empty(0, dtype=a.dtype) if isinstance(a, Tensor) else a for a in arguments]
+    plain = [_empty_like(a) if isinstance(a, Tensor) else a for a in arguments]
     if not isinstance(carried, Carried):
         return function(carried, *plain, **named)
-    like = torch.empty(0, dtype=carried.dtype, device=carried.device)
-    dtype = function(like, *plain, **named).dtype
+    dtype = function(_empty_like(carried), *plain, **named).dtype
     if dtype == carried.dtype:
         return carried
     if not dtype.is_floating_point:

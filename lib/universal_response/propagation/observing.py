@@ -49,9 +49,9 @@ def check(observe: Observers, open_attention: bool) -> None:
     """
     for kind in observe:
         if kind not in KINDS:
-            raise ValueError(f"observe={kind}: choose of {', '.join(KINDS)}")
+            raise ValueError(f"observe={kind}: choose from {', '.join(KINDS)}")
         if kind in OF_ATTENTION and not open_attention:
             raise ValueError(
-                f"observe={kind}: this model runs attention by code of its own; choose of "
+                f"observe={kind}: this model runs attention by code of its own; choose from "
                 f"{', '.join(each for each in KINDS if each not in OF_ATTENTION)}"
             )

@@ -18,19 +18,6 @@ def linear_ratio(response: xr.DataArray, linear: xr.DataArray, metric: str) -> x
     return response / (response.epsilon ** POWER[metric] * linear)
 
 
-def linear_deviation(dataset: xr.Dataset, metric: str) -> xr.Dataset:
-    """Mean over dj of `linear_ratio` - 1 at l = 2L: delta(epsilon) with the exact limit as theory.
-
-    Returns:
-        Dataset with `mean` and `spread` over dj, each (epsilon).
-
-    Raises:
-        ValueError: the results hold no linear limit.
-    """
-    points = last_ratio(dataset, metric) - 1
-    return xr.Dataset({"mean": points.mean("delta_j"), "spread": points.std("delta_j")})
-
-
 def last_ratio(dataset: xr.Dataset, metric: str) -> xr.DataArray:
     """`linear_ratio` at l = 2L, (epsilon, delta_j).
 

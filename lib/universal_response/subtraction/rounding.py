@@ -32,7 +32,7 @@ class Float32Products(TorchFunctionMode):
         if func not in _PRODUCTS:
             return func(*args, **named)
         found = func(*map(_raised, args), **{name: _raised(each) for name, each in named.items()})
-        low = [each.dtype for each in args if _is_half(each)]
+        low = [each.dtype for each in (*args, *named.values()) if _is_half(each)]
         return found.to(low[0]) if low else found
 
 

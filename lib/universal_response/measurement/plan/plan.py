@@ -19,7 +19,7 @@ from universal_response.measurement.plan.speed import (
     seconds_for,
 )
 from universal_response.measurement.plan.words import in_bytes
-from universal_response.measurement.settings import Settings
+from universal_response.measurement.settings import Settings, check_context
 from universal_response.models import REGISTRY, config_of, resolve_device, title
 
 
@@ -106,13 +106,7 @@ def plan(model: str, settings: Settings) -> Plan:
     device = resolve_device(settings.device)
     config = config_of(model)
     size = size_with(model, config)
-    t = settings.t
-    if t > size.context:
-        name = "tokens" if settings.tokens else f"t0={settings.t0}"
-        raise ValueError(
-            f"{name}: sequences of {t} tokens exceed the model's context of {size.context}; use "
-            f"t0 <= {size.context // 2} or shorter sequences"
-        )
+    check_context(settings, size.context)
     size_of_download, known = download(model, config, size.parameters)
     registered = REGISTRY.get(model)
     fraction, fraction_known = fraction_of_rate(device.type, settings.dtype)

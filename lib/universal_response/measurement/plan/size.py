@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from universal_response.models import bridge_config, config_of, without_weights
+from universal_response.models import bridge_config, config_of, first_line, without_weights
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,9 @@ def size_with(model: str, config: Any) -> Size:
         empty = without_weights(config)
         cfg = bridge_config(model, empty)
     except (ValueError, KeyError) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"model={model}: cannot be loaded as a decoder-only model ({said}); use an "
-            "architecture that TransformerLens can bridge"
+            f"model={model}: cannot be loaded as a decoder-only model ({first_line(error)}); use "
+            "an architecture that TransformerLens can bridge"
         ) from error
     return Size(
         parameters=sum(weight.numel() for weight in empty.parameters()),
