@@ -81,7 +81,7 @@ test: lint
 	$(BIN)/pytest -n 2 -rs tests/book
 	@echo "The book: file://$(CURDIR)/_build/html/index.html"
 
-# Of the built book; PAGES="book/intro notebooks/fig4" for some of its pages.
+# Of the built book; PAGES="notebooks/intro notebooks/fig4" for some of its pages.
 screenshots: .venv/.installed
 	$(BIN)/python tests/book/screenshots.py $(PAGES)
 

@@ -23,6 +23,7 @@ from universal_response import (
     results_for,
     save_results,
 )
+from universal_response.measurement import find
 from universal_response.measurement.description import answer, results_name
 
 SMALL = Settings(t0=3, batch=2, epsilons=(0.01, 0.05, 0.2), epsilon0=0.05, seed=7)
@@ -179,6 +180,24 @@ def test_a_folder_may_be_written_in_several_ways(counted, tmp_path, monkeypatch)
     for written in ("model", "./model", "model/"):
         results_for(written, SMALL, tmp_path)
     assert counted == ["model"]
+
+
+def test_what_is_damaged_is_told_and_skipped(counted, tmp_path):
+    (tmp_path / "text.nc").write_text("not a results file")
+    results_for("tiny", SMALL, tmp_path)
+    with pytest.warns(UserWarning, match=one_line("results=[^\n]*text.nc: [^\n]*; skipped")):
+        results_for("tiny", SMALL, tmp_path)
+    assert len(counted) == 1
+
+
+def test_other_files_are_not_read(counted, tmp_path, monkeypatch):
+    for other in (SMALL, dataclasses.replace(SMALL, t0=4)):
+        results_for("tiny", other, tmp_path)
+    results_for("other", SMALL, tmp_path)
+    read = []
+    monkeypatch.setattr(find, "load_results", lambda path: read.append(path) or load_results(path))
+    results_for("tiny", SMALL, tmp_path)
+    assert len(read) == 1
 
 
 def test_folders_of_one_name_have_files_of_their_own(tmp_path):

@@ -29,7 +29,7 @@ from universal_response.cli.shipped import ROOT, shipped
 
 
 def figures(
-    out: Annotated[Path, typer.Option(help="folder for notebooks, PNG, SVG and NetCDF")],
+    out: Annotated[Path, typer.Option(help="folder for notebooks, PNG, SVG, PDF, CSV and NetCDF")],
     model: Model = "smollm2-135m",
     t0: T0 = DEFAULT.t0,
     batch: Batch = DEFAULT.batch,

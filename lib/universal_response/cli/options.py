@@ -44,7 +44,7 @@ TextFile = Annotated[
 ]
 TokensFile = Annotated[
     Path | None,
-    typer.Option(help="measure the token ids in this file, a sequence a line"),
+    typer.Option(help="measure the token ids in this file, one sequence per line"),
 ]
 Bos = Annotated[
     bool | None,

@@ -8,9 +8,13 @@ from typing import Any
 import xarray as xr
 
 from universal_response import measurement, models
-from universal_response.measurement.description import answer, results_name, settings_of
-from universal_response.measurement.results import load_results
-from universal_response.measurement.schema import kind_of
+from universal_response.measurement.description import (
+    answer,
+    recorded_name,
+    results_name,
+    settings_of,
+)
+from universal_response.measurement.results import attributes_in, load_results
 from universal_response.measurement.settings import Settings
 from universal_response.sequences import text_digest
 
@@ -38,7 +42,7 @@ def results_for(
     if model.endswith(".nc"):
         return load_results(model)
     folder = Path(folder)
-    for dataset in _files_in(*also, folder):
+    for dataset in _files_in(*also, folder, model=recorded_name(model), t0=settings.t0):
         if (found := answer(dataset, model, settings)) is not None:
             return found
     return measurement.measure_into(
@@ -74,23 +78,22 @@ def results_for_text(
         ValueError: the model has no tokenizer, or the text is too short.
     """
     digest = text_digest(text, bos, repeat, length)
-    for dataset in _files_in(*also, folder):
-        if dataset.attrs.get("text_sha256") == digest:
-            has = settings_of(dataset)
-            asked = Settings(tokens=has.tokens, t0=has.t0, text_sha256=has.text_sha256, **others)
-            if (found := answer(dataset, model, asked)) is not None:
-                return found
+    for dataset in _files_in(*also, folder, model=recorded_name(model), text_sha256=digest):
+        has = settings_of(dataset)
+        asked = Settings(tokens=has.tokens, t0=has.t0, text_sha256=has.text_sha256, **others)
+        if (found := answer(dataset, model, asked)) is not None:
+            return found
     tokenizer = models.load_tokenizer(model)
     settings = Settings.for_text(text, tokenizer, bos, repeat, length, **others)
     return results_for(model, settings, folder, also, progress)
 
 
-def _files_in(*folders: str | Path) -> Iterator[xr.Dataset]:
+def _files_in(*folders: str | Path, **attributes: object) -> Iterator[xr.Dataset]:
+    """Files of responses with these attributes; others are not read further than theirs."""
     for path in sorted(path for folder in folders for path in Path(folder).glob("*.nc")):
         try:
-            dataset = load_results(path, kind=None)
+            held = attributes_in(path)
+            if attributes.items() <= held.items() and held.get("kind", "response") == "response":
+                yield load_results(path)
         except ValueError as error:
             warnings.warn(f"{error}; skipped", stacklevel=3)
-            continue
-        if kind_of(dataset) == "response":
-            yield dataset

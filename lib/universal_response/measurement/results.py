@@ -5,7 +5,9 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 
@@ -61,7 +63,7 @@ def load_results(path: str | Path, kind: str | None = "response") -> xr.Dataset:
         with xr.open_dataset(path, engine="h5netcdf") as opened:
             dataset = opened.load()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ValueError(f"results={path}: not a readable NetCDF file; measure it again") from error
+        raise ValueError(_unreadable(path)) from error
     found, held = dataset.attrs.get("schema_version", "none"), kind_of(dataset)
     if kind not in (held, None):
         raise ValueError(f"results={path}: holds {held}, not {kind}; give a file of that kind")
@@ -77,6 +79,23 @@ def load_results(path: str | Path, kind: str | None = "response") -> xr.Dataset:
             "the measurement; restore the file or measure it again"
         )
     return _version2.upgraded(dataset) if old else dataset
+
+
+def attributes_in(path: str | Path) -> dict[str, Any]:
+    """The attributes of a NetCDF file, without its numbers.
+
+    Raises:
+        ValueError: not a readable NetCDF file.
+    """
+    try:
+        with h5py.File(path) as file:
+            return dict(file.attrs)
+    except OSError as error:
+        raise ValueError(_unreadable(path)) from error
+
+
+def _unreadable(path: str | Path) -> str:
+    return f"results={path}: not a readable NetCDF file; measure it again"
 
 
 def content_digest(dataset: xr.Dataset) -> str:

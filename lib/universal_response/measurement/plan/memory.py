@@ -37,8 +37,7 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
     with factors that hold for every supported architecture: four residual vectors, and six hidden
     layers of an MLP or six times the attention scores with queries, keys and values, whichever is
     more. A float32 model on a CPU has its linear layers twice, if they are small enough
-    (`PREPACKED_BYTES`). While a GGUF file is loaded, a copy of
-    its weights in float32 is there too.
+    (`PREPACKED_BYTES`).
 
     Args:
         size: of the model.
