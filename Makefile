@@ -75,7 +75,7 @@ check: lint
 	$(BIN)/pytest -n 2 --dist loadfile -m "not weights and not slow" tests
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile tests
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 	$(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-sanitize-with tests/nbval.cfg notebooks
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	$(BIN)/pytest -n 2 -rs tests/book

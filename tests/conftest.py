@@ -28,6 +28,16 @@ settings.register_profile("same", derandomize=True, database=None, deadline=None
 settings.load_profile("same")
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, so that none of them is the last."""
+    slow = {
+        item.path
+        for item in items
+        if item.get_closest_marker("slow") or item.get_closest_marker("weights")
+    }
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def gpt2():
     """A tiny GPT-2 in float64."""

@@ -229,7 +229,7 @@ def test_models_lists_every_registered_model(monkeypatch, capsys):
     assert code == 0
     lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
     assert set(models.REGISTRY) < set(lines)
-    assert "2 files" not in lines["gpt2-xl"]
+    assert "file(s)" not in lines["gpt2-xl"]
     assert "none" in lines["gpt2-xl"]
     assert "2 file(s)" in lines["gemma-3-270m"]
 

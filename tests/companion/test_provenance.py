@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 from universal_response import Settings, cli, companion, load_results, measurement, provenance
-from universal_response.measurement import kind_of, settings_of
+from universal_response.measurement import settings_of
+from universal_response.measurement.results import attributes_in
 
 SHIPPED = sorted((Path(__file__).parents[2] / "results").glob("*.nc"))
 
 
-RESPONSES = [path for path in SHIPPED if kind_of(load_results(path, kind=None)) == "response"]
+RESPONSES = [path for path in SHIPPED if attributes_in(path).get("kind", "response") == "response"]
 
 
 @pytest.mark.parametrize("path", RESPONSES, ids=lambda path: path.stem)

@@ -224,7 +224,7 @@ def test_fig5_layer_maps(drawn, request, letter, name):
 def test_axes_carry_labels(drawn):
     for figure in drawn.values():
         for axes in figure.axes:
-            if axes.axison and not axes.texts and axes.get_label() != "<colorbar>":
+            if axes.axison and axes.has_data() and axes.get_label() != "<colorbar>":
                 assert axes.get_xlabel()
                 assert axes.get_ylabel()
 

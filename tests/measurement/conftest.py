@@ -37,6 +37,14 @@ def plain_matrices(gpt2, dataset):
     return plain.metrics(plain.streams(gpt2, tokens, list(SETTINGS.epsilons)))
 
 
+@pytest.fixture(scope="module")
+def file_bytes(dataset, tmp_path_factory):
+    return save_results(dataset, tmp_path_factory.mktemp("saved") / "results.nc").read_bytes()
+
+
 @pytest.fixture
-def saved(dataset, tmp_path):
-    return save_results(dataset, tmp_path / "results.nc")
+def saved(file_bytes, tmp_path):
+    """A results file of one's own."""
+    path = tmp_path / "results.nc"
+    path.write_bytes(file_bytes)
+    return path

@@ -56,7 +56,7 @@ def assert_same(found, expected):
 
 @pytest.mark.slow
 def test_a_process_pool_gives_the_same(folder, expected):
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert_same(measure(folder, SETTINGS, executor=pool), expected)
 
 
@@ -92,7 +92,7 @@ def test_a_killed_worker_costs_no_shard(folder, expected, cluster, tmp_path):
     watcher = threading.Thread(target=kill)
     watcher.start()
     more = Settings(
-        t0=16, batch=24, epsilons=(0.01, 0.05), sequences_per_chunk=1, device="cpu", linear=False
+        t0=16, batch=12, epsilons=(0.01, 0.05), sequences_per_chunk=1, device="cpu", linear=False
     )
     with cluster.get_executor(pure=False) as executor:
         found = measure(folder, more, shards=shards, executor=executor)

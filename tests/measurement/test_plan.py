@@ -27,6 +27,7 @@ from universal_response import (
     plan,
 )
 from universal_response.measurement.memory import CHUNK_BYTES
+from universal_response.measurement.plan.size import size_with
 from universal_response.measurement.plan.words import in_time
 from universal_response.measurement.settings import sources_of
 from universal_response.models import weights
@@ -244,12 +245,13 @@ def test_registered_architecture_is_that_of_the_data_file(name):
         file = models.fetch_weights(name)
     elif not file.exists():
         pytest.skip(f"{file.name} is not on this machine")
-    found = models.config_of(str(file.parent)).to_dict()
+    config = models.config_of(str(file.parent))
+    found = config.to_dict()
     registered = models.REGISTRY[name].config
     assert {key: found[key] for key in registered if key != "architectures"} == {
         key: value for key, value in registered.items() if key != "architectures"
     }
-    assert plan.size_of(str(file.parent)) == plan.size_of(name)
+    assert size_with(str(file.parent), config) == plan.size_of(name)
 
 
 # memory ------------------------------------------------------------------------------------------

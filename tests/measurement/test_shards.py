@@ -20,6 +20,7 @@ from universal_response import (
     save_results,
 )
 from universal_response.measurement import measure_into, shards, workers
+from universal_response.measurement.job import prepare
 
 MEASURE = sys.modules[measure.__module__]  # its name is that of the function
 SETTINGS = Settings(
@@ -300,7 +301,8 @@ def test_shards_of_other_weights_are_not_used(model, weights, passes, folder, fi
 @pytest.fixture
 def library(tmp_path, monkeypatch):
     """A copy of the library's text, which decides what a shard is."""
-    copy = Path(shutil.copytree(shards.LIBRARY, tmp_path / "library"))
+    copy = tmp_path / "library"
+    shutil.copytree(shards.LIBRARY, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(shards, "LIBRARY", copy)
     return copy
 
@@ -309,21 +311,38 @@ def test_the_same_text_in_another_place_is_the_same_library(model, passes, folde
     assert resume(model, passes, folder)[1] == 0
 
 
-@pytest.mark.parametrize(
-    "module", ["figures", "response", "cli", "measurement/assemble", "measurement/results"]
-)
-def test_shards_outlast_a_change_of_what_does_not_decide_their_bits(
-    model, passes, folder, library, module
-):
-    with (library / f"{module}.py").open("a") as file:
+@pytest.fixture(scope="module")
+def job(model):
+    return prepare(model, SETTINGS)
+
+
+def edited(library, name):
+    path = library / name
+    assert path.exists()
+    with path.open("a") as file:
         file.write("# one more line\n")
-    assert resume(model, passes, folder)[1] == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "figures/fig4.py",
+        "response/scaling.py",
+        "cli/making.py",
+        "measurement/assemble.py",
+        "measurement/results.py",
+    ],
+)
+def test_shards_outlast_a_change_of_what_does_not_decide_their_bits(job, library, name):
+    before = shards.identity(job)
+    edited(library, name)
+    assert shards.identity(job) == before
 
 
 def rules():
     """The files that decide the bits of a shard."""
-    found = [*shards.LIBRARY.glob("propagation*"), *shards.LIBRARY.glob("propagation/*.py")]
-    names = {path.relative_to(shards.LIBRARY).as_posix() for path in found if path.is_file()}
+    found = shards.LIBRARY.glob("propagation/**/*.py")
+    names = {path.relative_to(shards.LIBRARY).as_posix() for path in found}
     return sorted(
         names
         | {
@@ -337,9 +356,14 @@ def rules():
 
 
 @pytest.mark.parametrize("name", rules())
-def test_shards_of_other_rules_are_not_used(model, passes, folder, finished, library, name):
-    with (library / name).open("a") as file:
-        file.write("# one more line\n")
+def test_shards_of_other_rules_are_others(job, library, name):
+    before = shards.identity(job)
+    edited(library, name)
+    assert shards.identity(job) != before
+
+
+def test_shards_of_other_rules_are_not_used(model, passes, folder, finished, library):
+    edited(library, "propagation/rules/norms.py")
     assert_foreign(model, passes, folder, finished[1])
 
 

@@ -177,11 +177,6 @@ def test_left_of_the_source_nothing_changes(limit):
     assert (limit.metrics["delta"][-1][..., ~left] > 0).all()
 
 
-def test_states_are_those_of_the_finite_measurement(limit):
-    finite = inner_products(limit.tokens, limit.model, [0.1])
-    torch.testing.assert_close(limit.products.state_state, finite.state_state)
-
-
 def test_threefold_change_gives_threefold_response(gpt2):
     class Threefold:
         name = "three times the scaling"
