@@ -1,6 +1,7 @@
 """Notebooks: in the book, parameterised, without functions, executed; papermill changes them."""
 
 import ast
+import functools
 import json
 import os
 import re
@@ -30,8 +31,13 @@ def notebook(request):
     return request.param
 
 
+@functools.cache
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
 def code_cells(path):
-    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
 
 
 def test_every_page_is_in_the_table_of_contents_and_the_other_way_round():
@@ -93,6 +99,7 @@ def test_make_passes_on_what_is_set_and_nothing_else():
 
 
 def test_outputs_are_stored_and_without_errors(notebook):
+    assert any(cell.outputs for cell in code_cells(notebook))
     for cell in code_cells(notebook):
         assert cell.execution_count is not None
         assert not any(output.output_type == "error" for output in cell.outputs)
@@ -100,7 +107,7 @@ def test_outputs_are_stored_and_without_errors(notebook):
 
 
 def test_math_has_no_doubled_backslash(notebook):
-    for cell in nbformat.read(notebook, as_version=4).cells:
+    for cell in read(notebook).cells:
         assert cell.cell_type != "markdown" or not re.search(r"\\\\[a-zA-Z]", cell.source)
 
 
@@ -109,6 +116,7 @@ def test_figures_have_alt_text_caption_and_name(notebook):
     none, two = {"table1", "claims", "costs", "provenance"}, {"prompt", "benchmarks", "session2"}
     assert len(drawn) == 1 - (notebook.stem in none) + (notebook.stem in two)
     for cell in drawn:
+        assert any("image/png" in output.get("data", {}) for output in cell.outputs)
         look = cell.metadata["mystnb"]
         assert len(look["image"]["alt"]) > 50
         if notebook.stem == "intro":
