@@ -17,6 +17,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from universal_response.propagation import rules
+from universal_response.propagation.pair import _activation
+from universal_response.propagation.rows import Rows, by_rows, can_compile
 
 MP = mpmath.mp.clone()
 MP.dps = 60
@@ -146,9 +148,9 @@ ONE = {
 }
 
 
-def check_one(name, v, d, limit):
+def check_one(name, v, d, limit, rule=None):
     case = ONE[name]
-    found = case.rule(torch.from_numpy(v), torch.from_numpy(d), limit)
+    found = (rule or case.rule)(torch.from_numpy(v), torch.from_numpy(d), limit)
     assert found.dtype == torch.float32
     scale = np.maximum(np.maximum(abs(v), abs(d)), 1)
     v, d = _mp(v), _mp(d)
@@ -172,6 +174,25 @@ def test_rule_of_one_value(name, limit):
 @given(drawn=drawn())
 def test_rule_of_one_value_drawn(name, limit, drawn):
     check_one(name, *drawn, limit)
+
+
+GATED = {"silu": rules.SILU, "gelu_tanh": rules.GELU_TANH, "quick_gelu": rules.QUICK_GELU}
+
+
+@pytest.mark.skipif(not can_compile(), reason="needs a C++ compiler")
+@pytest.mark.parametrize("limit", [False, True])
+@pytest.mark.parametrize("name", GATED)
+def test_compiled_rule_of_one_value(name, limit):
+    """As one loop that PyTorch writes, in long measurements: its exp(x) - 1 is not `expm1`."""
+
+    def compiled(v, d, limit):
+        # A row a ratio of change to value: in those of weak changes nothing is computed anew.
+        v, d = (each.reshape(2 * len(RATIOS), -1) for each in (v, d))
+        saved = [Rows(table, None) for table in GATED[name].saved(v)]
+        rule, weak = _activation(GATED[name], limit)
+        return by_rows(rule, saved, [d], compiled=True, weak=weak).ravel()
+
+    check_one(name, *grid(), limit, compiled)
 
 
 # functions of several values ----------------------------------------------------------------------
