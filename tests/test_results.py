@@ -16,13 +16,12 @@ from universal_response import (
     response,
 )
 from universal_response.measurement.results import attributes_in
+from universal_response.measurement.schema import kind_in
 from universal_response.sequences import repeated_random_tokens
 
 RESULTS = Path(__file__).parents[1] / "results"
 FILES = [
-    path
-    for path in sorted(RESULTS.glob("*.nc"))
-    if attributes_in(path).get("kind", "response") == "response"
+    path for path in sorted(RESULTS.glob("*.nc")) if kind_in(attributes_in(path)) == "response"
 ]
 # One file a model at the scale of the paper; those on text are smaller.
 MODELS = [path for path in FILES if path.stem in REGISTRY]

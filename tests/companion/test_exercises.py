@@ -1,7 +1,6 @@
 """The course: solutions pass their own checks, wrong answers fail, students get no solutions."""
 
 import ast
-import functools
 import json
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from command_line import run
+from stored_notebooks import read
 from tiny_models import tiny_hf_model, tiny_model
 from universal_response import Settings, measure, metrics, response
 from universal_response.companion import exercises
@@ -43,13 +43,10 @@ def tiny_folder(tmp_path_factory):
     return folder
 
 
-@functools.cache
-def read(path):
-    return nbformat.read(path, as_version=4).cells
-
-
 def cells(path, tag=None):
-    return [cell for cell in read(path) if tag is None or tag in cell.metadata.get("tags", [])]
+    return [
+        cell for cell in read(path).cells if tag is None or tag in cell.metadata.get("tags", [])
+    ]
 
 
 def checked(path, tag):

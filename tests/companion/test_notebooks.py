@@ -1,7 +1,6 @@
 """Notebooks: in the book, parameterised, without functions, executed; papermill changes them."""
 
 import ast
-import functools
 import json
 import os
 import re
@@ -14,6 +13,7 @@ import nbformat
 import papermill
 import pytest
 import yaml
+from stored_notebooks import read
 from tiny_models import tiny_hf_model
 from universal_response import Settings, load_results, results_for
 from universal_response.cli import making
@@ -29,11 +29,6 @@ PROSE = sorted((ROOT / "book").glob("*.md"))
 @pytest.fixture(params=NOTEBOOKS + COURSE, ids=lambda path: path.stem)
 def notebook(request):
     return request.param
-
-
-@functools.cache
-def read(path):
-    return nbformat.read(path, as_version=4)
 
 
 def code_cells(path):

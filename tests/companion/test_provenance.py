@@ -8,11 +8,12 @@ from typer.testing import CliRunner
 from universal_response import Settings, cli, companion, load_results, measurement, provenance
 from universal_response.measurement import settings_of
 from universal_response.measurement.results import attributes_in
+from universal_response.measurement.schema import kind_in
 
 SHIPPED = sorted((Path(__file__).parents[2] / "results").glob("*.nc"))
 
 
-RESPONSES = [path for path in SHIPPED if attributes_in(path).get("kind", "response") == "response"]
+RESPONSES = [path for path in SHIPPED if kind_in(attributes_in(path)) == "response"]
 
 
 @pytest.mark.parametrize("path", RESPONSES, ids=lambda path: path.stem)

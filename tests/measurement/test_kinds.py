@@ -138,13 +138,12 @@ def test_every_kind_agrees_with_itself_and_not_with_another(stored_kind, single,
 def test_mean_over_drawn_sources_is_that_of_their_pairs(gpt2, dataset):
     asked = dataclasses.replace(SETTINGS, sources=3)
     found = measure(gpt2, asked)
-    every = dataset
-    np.testing.assert_array_equal(found.tokens, every.tokens)
+    np.testing.assert_array_equal(found.tokens, dataset.tokens)
     for s, sources in enumerate(found.sources.values):
         for k, i in enumerate(sources):
             for place, distance in enumerate(found.pair_distance.values):
                 if i + distance < 14:
-                    expected = every.pairs[0, s, i, place]
+                    expected = dataset.pairs[0, s, i, place]
                     np.testing.assert_allclose(found.pairs[0, s, k, place], expected, rtol=1e-9)
     alone = measure(gpt2, dataclasses.replace(SETTINGS, batch=1))
     drawn = found.sources.values[0]

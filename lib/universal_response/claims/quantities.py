@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import xarray as xr
 
 from universal_response import response
@@ -36,6 +35,11 @@ def _scaled(dataset: xr.Dataset, means: xr.Dataset, metric: str, epsilon0: float
     return last / response.at_epsilon(last, epsilon0) / theory
 
 
+def _weakly_scaled(dataset: xr.Dataset, means: xr.Dataset, metric: str) -> xr.DataArray:
+    epsilon0 = _epsilon0(dataset)
+    return _weak(_scaled(dataset, means, metric, epsilon0), epsilon0)
+
+
 def prominence(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
         t0 = _t0(dataset)
@@ -48,7 +52,7 @@ def prominence(metric: str) -> Evaluate:
 
 def collapse(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        scaled = _weak(_scaled(dataset, means, metric, _epsilon0(dataset)), _epsilon0(dataset))
+        scaled = _weakly_scaled(dataset, means, metric)
         distance = scaled / scaled.mean("delta_j") - 1
         return (distance**2).mean(("delta_j", "epsilon")) ** 0.5
 
@@ -57,7 +61,7 @@ def collapse(metric: str) -> Evaluate:
 
 def theory(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        scaled = _weak(_scaled(dataset, means, metric, _epsilon0(dataset)), _epsilon0(dataset))
+        scaled = _weakly_scaled(dataset, means, metric)
         return abs(scaled.mean("delta_j") - 1).max("epsilon")
 
     return evaluate
@@ -65,7 +69,7 @@ def theory(metric: str) -> Evaluate:
 
 def spread(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        scaled = _weak(_scaled(dataset, means, metric, _epsilon0(dataset)), _epsilon0(dataset))
+        scaled = _weakly_scaled(dataset, means, metric)
         return (scaled.std("delta_j") / scaled.mean("delta_j")).max("epsilon")
 
     return evaluate
@@ -155,8 +159,8 @@ def _from_limit(means: xr.Dataset, metric: str) -> xr.DataArray:
 def limit(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
         off = abs(_from_limit(means, metric))
-        at = np.flatnonzero(np.isclose(off.epsilon, 0.003, atol=0))
-        return off.isel(epsilon=at[0]) if at.size else off.isel(epsilon=0) * np.nan
+        # nan where it was not measured
+        return off.where(abs(off.epsilon / 0.003 - 1) < 1e-6).max("epsilon")
 
     return evaluate
 

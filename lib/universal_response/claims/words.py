@@ -50,7 +50,7 @@ def in_brief(
     sizes, attrs = first.sizes, first.attrs
     onsets = [response.induction_onset(dataset, epsilon0) for dataset in datasets.values()]
     moved = [
-        f"{onset.position or 'none'} of {response.last(dataset)}"
+        f"{'none' if onset.position is None else onset.position} of {response.last(dataset)}"
         for onset, dataset in zip(onsets, datasets.values(), strict=True)
     ]
     verdicts = [[one.verdict for one in found] for found in findings.values()]

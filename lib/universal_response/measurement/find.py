@@ -15,6 +15,7 @@ from universal_response.measurement.description import (
     settings_of,
 )
 from universal_response.measurement.results import attributes_in, load_results
+from universal_response.measurement.schema import kind_in
 from universal_response.measurement.settings import Settings
 from universal_response.sequences import text_digest
 
@@ -93,7 +94,7 @@ def _files_in(*folders: str | Path, **attributes: object) -> Iterator[xr.Dataset
     for path in sorted(path for folder in folders for path in Path(folder).glob("*.nc")):
         try:
             held = attributes_in(path)
-            if attributes.items() <= held.items() and held.get("kind", "response") == "response":
+            if kind_in(held) == "response" and attributes.items() <= held.items():
                 yield load_results(path)
         except ValueError as error:
             warnings.warn(f"{error}; skipped", stacklevel=3)

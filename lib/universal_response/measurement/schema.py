@@ -1,5 +1,6 @@
 """The schemas of results files: kinds, versions, and the bits that are kept of a number."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,12 @@ STORED_BITS = (
 
 def kind_of(dataset: xr.Dataset) -> str:
     """What a results file holds, one of `SCHEMA_VERSIONS`."""
-    return str(dataset.attrs.get("kind", "response"))
+    return kind_in(dataset.attrs)
+
+
+def kind_in(attributes: Mapping[Any, Any]) -> str:
+    """`kind_of`, by the attributes alone."""
+    return str(attributes.get("kind", "response"))
 
 
 def stored_bits(name: str) -> int | None:

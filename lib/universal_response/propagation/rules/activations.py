@@ -11,7 +11,7 @@ from universal_response.propagation.rules.double import exact_dtype, leaves, rep
 # 1 + s E must not vanish, nor E multiply the rounding of dw, or of an s below the normal numbers.
 _WEAK = (-0.75, math.exp(5.0))
 
-_EXPM1_TERMS = 10  # of the series of e^v - 1: 1e-11 of it is left out at 0.5
+_EXPM1_TERMS = 10  # of the series of e^v - 1: 2e-11 of it is left out at 0.5
 
 _GELU_TANH = math.sqrt(2 / math.pi)
 
