@@ -3,10 +3,23 @@ from .carry import carry
 from .change import Carried, NoRule
 from .choice import Choice, choose_products
 from .clean_pass import TOKENS_PER_PASS
+from .edits import (
+    Edit,
+    FreezeHeads,
+    PatchEdge,
+    ReplaceHeads,
+    ReplaceNeurons,
+    ReplaceOutput,
+    Through,
+)
+from .forward import Start, forward
 from .observing import Seen
 from .passes import chunked_inner_products, inner_products, linear_inner_products
 from .products import PREPACKED_BYTES, products_of
+from .reading import read
+from .recognised import Norm, recognised
 from .rows import NUMBERS_AT_A_TIME
+from .suffixes import Index, Segment
 
 __all__ = [
     "NUMBERS_AT_A_TIME",
@@ -14,15 +27,29 @@ __all__ = [
     "TOKENS_PER_PASS",
     "Carried",
     "Choice",
+    "Edit",
+    "FreezeHeads",
+    "Index",
     "NoRule",
+    "Norm",
+    "PatchEdge",
     "Position",
+    "ReplaceHeads",
+    "ReplaceNeurons",
+    "ReplaceOutput",
     "Seen",
+    "Segment",
+    "Start",
+    "Through",
     "carry",
     "choose_products",
     "chunked_inner_products",
+    "forward",
     "inner_products",
     "linear_inner_products",
     "positions",
     "products_of",
+    "read",
+    "recognised",
     "unbridged",
 ]

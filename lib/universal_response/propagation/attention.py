@@ -14,6 +14,7 @@ from torch import Tensor
 
 from universal_response.propagation import rules
 from universal_response.propagation.change import Carried, NoRule
+from universal_response.propagation.entries import value_and_change
 from universal_response.propagation.observing import Observers, Seen
 from universal_response.propagation.pair import Terms
 from universal_response.propagation.pattern import (
@@ -37,12 +38,14 @@ class Attended:
         packing: how the tokens are laid out.
         clean: of each layer; written in the clean pass and read in the others.
         observe: who watches.
+        editing: what is done to it.
         masks: 0 where a token may look and -inf elsewhere, made once.
     """
 
     packing: Packing
     clean: dict[int, Clean]
     observe: Observers = field(default_factory=dict)
+    editing: Any = None  # `Editing` or `Capturing`
     masks: dict[tuple, Tensor] = field(default_factory=dict)
 
     def mask(self, first: int, window: int | None, like: Tensor) -> Tensor:
@@ -57,6 +60,12 @@ class Attended:
             mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
             self.masks[key] = mask.masked_fill_(hidden, -torch.inf)
         return self.masks[key]
+
+    def frozen(self, layer: int, n_heads: int, like: Tensor) -> list[Tensor | None]:
+        """Of pattern and values, which heads of a layer do not change: (head,); None if all do."""
+        if self.editing is None:
+            return [None, None]
+        return [self.editing.frozen(layer, what, n_heads, like) for what in ("pattern", "values")]
 
 
 def attend(
@@ -91,17 +100,22 @@ def attend(
         (1, packed, head, d_head), and None for the attention pattern.
     """
     form = Form(scaling, softcap, sliding_window, s_aux)
+    layer, editing = module.layer_idx, suffixes.editing
+    if editing is not None:
+        query, key, value = editing.inputs(layer, query, key, value)
     if not isinstance(query, Carried):
-        return _clean_attention(module.layer_idx, query, key, value, suffixes, form), None
-    if not (isinstance(key, Carried) and isinstance(value, Carried)):
+        z = _clean_attention(layer, query, key, value, suffixes, form)
+    elif isinstance(key, Carried) and isinstance(value, Carried):
+        z = _carried_attention(layer, query, key, value, suffixes, form)
+    else:
         raise NoRule("attention: keys or values that do not change")
-    moved = (query.change, key.change, value.change)
-    found = changes(module.layer_idx, moved, suffixes, form, query.terms)
-
-    def unknown() -> Tensor:
-        raise NoRule("attention: its value is not kept")
-
-    return Carried(unknown, found[None], query.terms, query.dtype), None
+    if editing is not None:
+        z = editing.mixture(layer, z)
+    # What is shown is what goes on, for gradients with respect to it.
+    mixed = z[0]
+    _show("values", layer, value[0].transpose(0, 1), suffixes)
+    _show("z", layer, mixed, suffixes)
+    return mixed[None], None
 
 
 def _clean_attention(
@@ -114,72 +128,105 @@ def _clean_attention(
         each[0].unflatten(1, (-1, t)).transpose(0, 1).contiguous() for each in (query, key, value)
     )
     clean = suffixes.clean[layer] = Clean(q, k, v)
-    mixture = pattern(clean, 0, suffixes.mask(0, form.window, q), form).mixture
-    return _by_token(mixture, q.shape[1] // k.shape[1])[None].to(query.dtype)
+    found = pattern(clean, 0, suffixes.mask(0, form.window, q), form)
+    if "pattern" in suffixes.observe:
+        (segment,) = suffixes.packing.segments
+        weights = _by_head(found.weights, t, t)
+        seen = Seen("pattern", layer, "attention", weights, None, segment)
+        suffixes.observe["pattern"](seen)
+    return _by_token(found.mixture, q.shape[1] // k.shape[1])[None].to(query.dtype)
+
+
+def _carried_attention(
+    layer: int, query: Carried, key: Carried, value: Carried, suffixes: Attended, form: Form
+) -> Carried:
+    """Of suffixes laid end to end: (1, packed, head, d_head)."""
+    first = min(segment.source for segment in suffixes.packing.segments)
+    clean = suffixes.clean[layer]
+    # One pattern serves all suffixes of the pass.
+    whole = pattern(clean, first, suffixes.mask(first, form.window, clean.query), form)
+    moved = (query.change, key.change, value.change)
+    found = changes(layer, whole, first, moved, suffixes, form, query.terms)
+
+    def mixture() -> Tensor:
+        of_tokens = _by_token(whole.mixture, clean.query.shape[1] // clean.key.shape[1])
+        index, t = suffixes.packing.index(found.device), suffixes.packing.t
+        return of_tokens[index.sequence * (t - first) + index.target - first][None]
+
+    return Carried(mixture, found[None], query.terms, query.dtype)
 
 
 def changes(
     layer: int,
+    whole: Pattern,
+    first: int,
     moved: tuple[Tensor, Tensor, Tensor],
     suffixes: Attended,
     form: Form,
     terms: Terms,
 ) -> Float[Tensor, "packed head d_head"]:
-    """Changes of what is mixed, from those of queries, keys, values (1, head, packed, d_head)."""
-    packing, clean = suffixes.packing, suffixes.clean[layer]
-    first = min(segment.source for segment in packing.segments)
-    # One pattern serves all suffixes of the pass.
-    mask = suffixes.mask(first, form.window, clean.query)
-    whole = pattern(clean, first, mask, form)
+    """Changes of what is mixed, from those of queries, keys, values (1, head, packed, d_head).
+
+    Args:
+        layer: the block.
+        whole: clean pattern of the queries first .. T-1.
+        first: the first source of the pass.
+        moved: changes of queries, keys and values.
+        suffixes: layout, who watches, and what is frozen.
+        form: of the attention.
+        terms: how changes are carried.
+    """
     watch = suffixes.observe.get("pattern")
+    n_heads, n_key_heads = moved[0].shape[1], moved[1].shape[1]
+    still = suffixes.frozen(layer, n_heads, whole.weights)
     found = torch.empty_like(moved[0][0].transpose(0, 1), memory_format=torch.contiguous_format)
-    for segment, place in packing.rows:
+    for segment, place in suffixes.packing.rows:
         seen = of_segment(whole, segment, first)
         dq, dk, dv = (_rows(each[0, :, place], segment) for each in moved)
         d = score_changes(seen, dq, dk, form, terms.limit)
+        # Of every row of a pattern whether its head is frozen.
+        pattern_still, values_still = (_of_rows(each, n_key_heads, d) for each in still)
+        if pattern_still is not None:
+            d = d.masked_fill_(pattern_still, 0)
         if watch is not None:
-            watch(_seen_pattern(layer, seen, d, segment, packing.t, terms.limit))
-        dz = mixture_changes(seen, d, dv, terms)
-        _by_token(dz, dq.shape[2] // dk.shape[2], found[place])
-    _show(layer, clean, whole, moved[2], found, suffixes, first)
+            watch(_seen_pattern(layer, seen, d, segment, suffixes.packing.t, terms.limit))
+        if values_still is None:
+            dz = mixture_changes(seen, d, dv, terms)
+        else:
+            without = mixture_changes(seen, d.clone(), torch.zeros_like(dv), terms)
+            dz = torch.where(values_still, without, mixture_changes(seen, d, dv, terms))
+        _by_token(dz, n_heads // n_key_heads, found[place])
     return found
 
 
-def _show(
-    layer: int,
-    clean: Clean,
-    whole: Pattern,
-    dv: Tensor,
-    dz: Tensor,
-    suffixes: Attended,
-    first: int,
-) -> None:
-    """Values and z to who watches them."""
-    watched = [kind for kind in ("values", "z") if kind in suffixes.observe]
-    if not watched:
-        return
-    index, t = suffixes.packing.index(dz.device), suffixes.packing.t
-    n_shared = clean.query.shape[1] // clean.key.shape[1]
-    if "values" in watched:
-        value = clean.value.transpose(1, 2)[index.sequence, index.target]
-        seen = Seen("values", layer, "attention", value, dv[0].transpose(0, 1), index)
-        suffixes.observe["values"](seen)
-    if "z" in watched:
-        of_tokens = _by_token(whole.mixture, n_shared)
-        value = of_tokens[index.sequence * (t - first) + index.target - first]
-        suffixes.observe["z"](Seen("z", layer, "attention", value, dz, index))
+def _of_rows(frozen: Tensor | None, n_key_heads: int, d: Tensor) -> Tensor | None:
+    """Heads (head,) -> (key_head, row, 1), rows in the order (query, head that shares the key)."""
+    if frozen is None:
+        return None
+    by_key = frozen.view(n_key_heads, 1, -1)
+    return by_key.expand(-1, d.shape[-2] // by_key.shape[-1], -1).flatten(1)[..., None]
+
+
+def _show(kind: str, layer: int, state: Tensor, suffixes: Attended) -> None:
+    """Values or z (packed, head, d_head) to who watches them."""
+    if kind in suffixes.observe:
+        value, change = value_and_change(state)
+        index = suffixes.packing.index(state.device)
+        suffixes.observe[kind](Seen(kind, layer, "attention", value, change, index))
 
 
 def _seen_pattern(
     layer: int, seen: Pattern, d: Tensor, segment: Segment, t: int, limit: bool
 ) -> Seen:
-    length = t - segment.source
     changed = rules.softmax(seen.scores, seen.weights, d, limit)
-    value, change = (
-        each[..., :t].unflatten(-2, (length, -1)).transpose(-3, -2).flatten(-4, -3)
-        for each in (seen.weights, changed)
-    )
+    length = t - segment.source
+    value, change = (_by_head(each, length, t) for each in (seen.weights, changed))
     return Seen("pattern", layer, "attention", value, change, segment)
+
+
+def _by_head(weights: Tensor, length: int, t: int) -> Tensor:
+    """(.., key_head, query x shared, key) -> (.., head, query, key), without a sink."""
+    return weights[..., :t].unflatten(-2, (length, -1)).transpose(-3, -2).flatten(-4, -3)
 
 
 def _by_token(mixture: Tensor, n_shared: int, found: Tensor | None = None) -> Tensor:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from transformer_lens.model_bridge.generalized_components.base import Generalize
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from universal_response.propagation.attention import attend
+from universal_response.propagation.parts import Heads, Parts, parts_of
 
 # M_MMAP_THRESHOLD, at the largest value there is, and M_TRIM_THRESHOLD of glibc's malloc.h, bytes.
 _MALLOC_OPTIONS = {-3: 32 * 2**20, -1: 256 * 2**20}
@@ -72,7 +72,8 @@ class Blocks:
         positions: the positions themselves.
         layers: the blocks.
         mixing: modules that look at other tokens than their own.
-        outputs: what gives the output of a sublayer: kind, layer, sublayer and module.
+        parts: of each block its modules, by what they do.
+        heads: of every layer.
         open_attention: whether its attention can be given suffixes laid end to end.
     """
 
@@ -81,7 +82,8 @@ class Blocks:
     positions: list[Position]
     layers: list[torch.nn.Module]
     mixing: list[torch.nn.Module]
-    outputs: list[tuple[str, int, str, torch.nn.Module]]
+    parts: list[Parts]
+    heads: Heads
     open_attention: bool
 
     @property
@@ -115,7 +117,9 @@ def unbridged(model: TransformerBridge) -> Iterator[Blocks]:
         if isinstance(child, GeneralizedComponent)
     ]
     open_attention = bool(getattr(inner, "_supports_attention_backend", False))
-    hooked, outputs = _hooked_modules(model, found), _outputs(model)
+    hooked, parts = _hooked_modules(model, found), parts_of(model)
+    cfg = model.cfg
+    heads = Heads(cfg.n_heads, cfg.n_key_value_heads or cfg.n_heads, cfg.d_head)
     before = inner.config._attn_implementation
     try:
         for parent, name, child in wrapped:
@@ -123,7 +127,7 @@ def unbridged(model: TransformerBridge) -> Iterator[Blocks]:
         if open_attention:
             ALL_ATTENTION_FUNCTIONS[_ATTENTION] = attend  # stays: another pass may be under way
             inner.config._attn_implementation = _ATTENTION
-        yield Blocks(inner.base_model, hooked, found, blocks, mixing, outputs, open_attention)
+        yield Blocks(inner.base_model, hooked, found, blocks, mixing, parts, heads, open_attention)
     finally:
         inner.config._attn_implementation = before
         for parent, name, child in wrapped:
@@ -156,27 +160,3 @@ def _hooked_modules(
             modules[id(component.hook_in)] = (component.original_component, True)
             modules[id(component.hook_out)] = (component.original_component, False)
     return [modules[id(model.hook_dict[position.hook])] for position in found]
-
-
-def _outputs(model: TransformerBridge) -> list[tuple[str, int, str, torch.nn.Module]]:
-    """Modules that give a sublayer's output, and those that norm it after.
-
-    Some sublayers are part of a module that adds the residual stream; those are not among them.
-    """
-    found: list[tuple[str, int, str, torch.nn.Module]] = []
-    for layer in range(model.cfg.n_layers):
-        parts = dict(model.blocks[layer].named_children())
-        block = model.blocks[layer].original_component
-        for name, post, sublayer in (
-            ("attn", "ln1_post", "attention"),
-            ("mlp", "ln2_post", "mlp"),
-        ):
-            module = parts[name].original_component
-            if module is block or "residual" in signature(module.forward).parameters:
-                continue
-            after = parts[post].original_component if post in parts else module
-            found += [
-                ("output", layer, sublayer, module),
-                ("normed_output", layer, sublayer, after),
-            ]
-    return found

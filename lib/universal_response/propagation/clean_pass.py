@@ -1,6 +1,6 @@
 """The clean pass: a model taken for measuring, and the values that all changed passes need."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.propagation.blocks import Blocks, unbridged
+from universal_response.propagation.edits import Edit, check_edits
 from universal_response.propagation.hooks import states_seen, tuples_noted
 from universal_response.propagation.modules import Tape, carrying
 from universal_response.propagation.rows import can_compile
@@ -23,19 +24,27 @@ WORTH_COMPILING = 10**13
 
 @contextmanager
 def prepared(
-    model: TransformerBridge, tokens: Tensor, products: str, position: int, n_passed: int
+    model: TransformerBridge,
+    tokens: Tensor,
+    products: str,
+    position: int,
+    n_passed: int,
+    edits: Sequence[Edit] = (),
 ) -> Iterator[Run]:
     """Take the model, run the clean pass, and give the model back whatever happens."""
     n_sequences, t = tokens.shape
-    if t > model.cfg.n_ctx:
-        raise ValueError(
-            f"tokens: {t} per sequence exceed the model's context of {model.cfg.n_ctx}"
-        )
+    check_length(t, model)
     tape = Tape(n_tokens=n_sequences * t)
     with (
         unbridged(model) as blocks,
         carrying(blocks.base, tape, blocks.mixing, products, TOKENS_PER_PASS["cpu"]) as modules,
     ):
+        check_edits(edits, blocks.parts, blocks.heads, blocks.open_attention)
+        if edits and position > 0:
+            raise ValueError(
+                f"perturbed_position={position}: a model that is edited is perturbed at its input; "
+                "use perturbed_position=0"
+            )
         n_positions = len(blocks.positions)
         if not 0 <= position < n_positions:
             raise ValueError(
@@ -44,21 +53,31 @@ def prepared(
         n_weights = sum(each.numel() for each in blocks.base.parameters())
         long = blocks.device.type == "cpu" and n_passed * n_weights > WORTH_COMPILING
         compiled = long and can_compile()
-        run = Run(blocks, tokens.to(blocks.device), tape, modules, compiled=compiled)
+        run = Run(blocks, tokens.to(blocks.device), tape, modules, compiled=compiled, edits=edits)
         _clean_pass(run)
         tape.recording = False
         yield run
 
 
-def _clean_pass(run: Run) -> None:
-    n_sequences, t = run.tokens.shape
+def check_length(t: int, model: TransformerBridge) -> None:
+    if t > model.cfg.n_ctx:
+        raise ValueError(
+            f"tokens: {t} per sequence exceed the model's context of {model.cfg.n_ctx}"
+        )
 
+
+def whole(run: Run) -> Packing:
+    """Whole sequences laid end to end."""
+    n_sequences, t = run.tokens.shape
+    return Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t)
+
+
+def _clean_pass(run: Run) -> None:
     def keep(state: Tensor, position: int) -> None:
         run.states.append(_at_least_float32(state.reshape(-1, state.shape[-1]).clone()))
 
-    packing = Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t)
     with states_seen(run.blocks, keep), tuples_noted(run.blocks, run.with_tuples):
-        run_blocks(run, packing)
+        run_blocks(run, whole(run), clean=True)
     check_finite(torch.stack([(each * each).sum(-1) for each in run.states]), run.blocks, "a state")
 
 
@@ -85,9 +104,8 @@ def input_of(run: Run) -> Tensor:
         found.append(_at_least_float32(state.reshape(-1, state.shape[-1])))
         raise _Seen
 
-    n_sequences, t = run.tokens.shape
     with states_seen(run.blocks, keep), suppress(_Seen):
-        run_blocks(run, Packing((Segment(0, tuple(range(n_sequences)), 0, 1),), t))
+        run_blocks(run, whole(run), clean=True)
     return found[0]
 
 

@@ -37,6 +37,11 @@ def change_of(argument: Any) -> Any:
     return argument
 
 
+def value_and_change(state: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Of a tensor that may carry a change."""
+    return (state.value, state.change) if isinstance(state, Carried) else (state, None)
+
+
 def find(*arguments: Any) -> Carried:
     """The first carried tensor among the arguments."""
     for argument in arguments:

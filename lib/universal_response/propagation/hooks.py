@@ -10,6 +10,7 @@ from torch import Tensor
 
 from universal_response.propagation.blocks import Blocks
 from universal_response.propagation.change import Carried
+from universal_response.propagation.entries import value_and_change
 from universal_response.propagation.observing import Observers, Seen
 from universal_response.propagation.pair import Terms
 from universal_response.propagation.rows import Rows
@@ -72,16 +73,43 @@ def started(
             put(state)
         return (state, *args[1:])
 
-    def skipped(hidden: Tensor, *_: Any, in_tuple: bool, **__: Any) -> Any:
+    # Before the hook that sees the state.
+    handle = blocks.layers[n_skipped].register_forward_pre_hook(begin, prepend=True)
+    try:
+        with skipped(blocks.layers[:n_skipped], with_tuples):
+            yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def begun(blocks: Blocks, layer: int, state: Tensor) -> Iterator[None]:
+    """Begin a pass of values at the input of a block, with a state of any shape (.., d_model)."""
+
+    def begin(module: object, args: tuple) -> tuple:
+        return (state.to(args[0]).reshape(args[0].shape), *args[1:])
+
+    handle = blocks.layers[layer].register_forward_pre_hook(begin, prepend=True)
+    try:
+        with skipped(blocks.layers[:layer]):
+            yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def skipped(
+    blocks: Sequence[torch.nn.Module], with_tuples: Collection[torch.nn.Module] = ()
+) -> Iterator[None]:
+    """Let blocks give what they are given."""
+
+    def through(hidden: Tensor, *_: Any, in_tuple: bool, **__: Any) -> Any:
         return (hidden, None) if in_tuple else hidden
 
     with ExitStack() as undo:
-        # Before the hook that sees the state.
-        begins = blocks.layers[n_skipped].register_forward_pre_hook(begin, prepend=True)
-        undo.callback(begins.remove)
-        for module in blocks.layers[:n_skipped]:
+        for module in blocks:
             undo.callback(_put_back, module, vars(module).get("forward"))
-            forward = partial(skipped, in_tuple=module in with_tuples)
+            forward = partial(through, in_tuple=module in with_tuples)
             module.forward = forward  # type: ignore[method-assign]
         yield
 
@@ -94,22 +122,30 @@ def _put_back(module: torch.nn.Module, forward: Callable[..., Any] | None) -> No
 
 @contextmanager
 def outputs_seen(blocks: Blocks, observe: Observers, index: Index) -> Iterator[None]:
-    """Show the outputs of sublayers to who watches them."""
+    """Show the outputs of sublayers, and activations of neurons, to who watches them."""
+
+    def show(state: Tensor, about: tuple[str, int, str]) -> None:
+        kind, layer, sublayer = about
+        value, change = value_and_change(state)
+        shape = (len(index.start), -1)
+        change = None if change is None else change.reshape(shape)
+        observe[kind](Seen(kind, layer, sublayer, value.reshape(shape), change, index))
 
     def on_output(module: object, args: tuple, output: Any, about: tuple) -> None:
-        state = output[0] if isinstance(output, tuple) else output
-        if isinstance(state, Carried):
-            value, change = (
-                each.reshape(len(index.start), -1) for each in (state.value, state.change)
-            )
-            kind, layer, sublayer = about
-            observe[kind](Seen(kind, layer, sublayer, value, change, index))
+        show(output[0] if isinstance(output, tuple) else output, about)
+
+    def on_input(module: object, args: tuple, about: tuple) -> None:
+        show(args[0], about)
 
     with ExitStack() as hooks:
-        for *about, module in blocks.outputs:
-            if about[0] in observe:
-                shown = partial(on_output, about=tuple(about))
-                hooks.callback(module.register_forward_hook(shown).remove)
+        for layer, parts in enumerate(blocks.parts):
+            for kind, sublayer, module in parts.outputs:
+                if kind in observe:
+                    shown = partial(on_output, about=(kind, layer, sublayer))
+                    hooks.callback(module.register_forward_hook(shown).remove)
+            if "neurons" in observe and parts.neurons is not None:
+                shown = partial(on_input, about=("neurons", layer, "mlp"))
+                hooks.callback(parts.neurons.register_forward_pre_hook(shown).remove)
         yield
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, jvp
+from torch.func import jvp
 from transformers.pytorch_utils import Conv1D
 
 from universal_response.propagation import linear_functions, rules  # noqa: F401 (enters its rules)
@@ -23,12 +23,10 @@ from universal_response.propagation.change import Carried, NoRule
 from universal_response.propagation.entries import find, made
 from universal_response.propagation.nonlinear import activated
 from universal_response.propagation.norms import norm_change
-from universal_response.propagation.precision import FullPrecision
+from universal_response.propagation.precision import FullPrecision, in_double
 from universal_response.propagation.products import Multiply, products_of
+from universal_response.propagation.recognised import Norm, recognised
 from universal_response.propagation.rows import Rows
-from universal_response.propagation.rules import Number
-
-_CONSTANT = ("variance_epsilon", "eps", "epsilon")
 
 
 @dataclass
@@ -136,19 +134,10 @@ def _linear(
     return Carried(tape.rows(layer, index), change, x.terms, x.dtype)
 
 
-@dataclass(frozen=True)
-class _Norm:
-    """gain * x / (mean x^2 + constant)^(1/2) + bias, the mean taken off x first if centred."""
-
-    constant: Number
-    gain: Tensor
-    centred: bool
-
-
 def _norm(
     module: torch.nn.Module,
     original: Callable[..., Any],
-    known: dict[int, _Norm | None],
+    known: dict[int, Norm | None],
     x: Tensor,
     *others: Any,
 ) -> Any:
@@ -156,7 +145,7 @@ def _norm(
         return original(x, *others)
     width = x.shape[-1]
     if width not in known:
-        known[width] = _recognised(module, width, x.device)
+        known[width] = recognised(module, width)
     norm = known[width]
     if norm is None:
         return original(x)
@@ -165,34 +154,6 @@ def _norm(
     if not flat:
         change = change * norm.gain.to(change.dtype)
     return made(original, change, (x,), {}, x)
-
-
-def _recognised(module: torch.nn.Module, width: int, device: torch.device) -> _Norm | None:
-    """Read a norm off what it does to a few vectors; None if that is not the known form."""
-    constants = [getattr(module, name) for name in _CONSTANT if hasattr(module, name)]
-    constant = float(constants[0]) if constants and constants[0] is not None else 0.0
-    shapes = [each.shape for each in module.parameters()]
-    shape = shapes[0] if shapes else torch.Size((width,))
-    generator = torch.Generator().manual_seed(0)
-    tried = torch.randn((2, *shape), generator=generator, dtype=torch.float64).to(device)
-
-    def run(x: Tensor) -> Tensor:
-        with FullPrecision():
-            return _in_double(module, x)
-
-    bias = run(torch.zeros_like(tried[:1]))
-    centred = bool((run(torch.ones_like(tried[:1])) - bias).abs().max() < 1e-9)
-
-    def shaped(x: Tensor) -> Tensor:
-        x = x - x.mean(-1, keepdim=True) if centred else x
-        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + constant)
-
-    gain = (run(tried[:1]) - bias) / shaped(tried[:1])
-    for scale in (1.0, 1e-3):
-        x = scale * tried[1:]
-        if not torch.allclose(run(x), shaped(x) * gain + bias, rtol=1e-7, atol=1e-9):
-            return None
-    return _Norm(constant, gain[0].float(), centred)
 
 
 def _activation(module: torch.nn.Module, original: Callable[..., Tensor], x: Tensor) -> Tensor:
@@ -244,7 +205,7 @@ def _alone(
         placed = tuple(x if isinstance(each, Carried) else each for each in arguments)
         by_name = {k: x if isinstance(each, Carried) else each for k, each in named.items()}
         with FullPrecision():
-            return _in_double(module, *placed, **by_name)
+            return in_double(module, *placed, **by_name)
 
     def first(x: Tensor) -> Tensor:
         found = run(x)
@@ -276,22 +237,3 @@ def _as_double(arguments: Any) -> Any:
     if isinstance(arguments, Tensor) and not isinstance(arguments, Carried):
         return arguments.double() if arguments.is_floating_point() else arguments
     return arguments
-
-
-def _in_double(module: torch.nn.Module, *arguments: Any, **named: Any) -> Any:
-    """What a module gives in float64."""
-    bare = _Bare(module)
-    state = {**dict(bare.named_parameters()), **dict(bare.named_buffers())}
-    double = {k: v.double() if v.is_floating_point() else v for k, v in state.items()}
-    return functional_call(bare, cast(dict, double), arguments, named)
-
-
-class _Bare(torch.nn.Module):
-    """A module by its class's own forward, without hooks."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, *arguments: Any, **named: Any) -> Any:
-        return type(self.module).forward(self.module, *arguments, **named)

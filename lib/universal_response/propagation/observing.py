@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from universal_response.propagation.suffixes import Index, Segment
 
-KINDS = ("residual", "pattern", "values", "z", "output", "normed_output")
+KINDS = ("residual", "pattern", "values", "z", "output", "normed_output", "neurons")
 OF_ATTENTION = ("pattern", "values", "z")
 
 
@@ -18,12 +19,14 @@ class Seen:
     Attributes:
         kind: one of `KINDS`: the residual stream; the attention pattern; the values that it mixes;
             what it makes of them, z; what a sublayer gives, before a norm of its own that some
-            models put after it, and after that (`output` where there is none).
+            models put after it, and after that (`output` where there is none); activations of the
+            neurons of an MLP.
         layer: the block.
         sublayer: `attention` or `mlp`; of the residual stream what wrote last.
         value: clean, of the same rows as the change: (row, d_model), or (row, head, d_head) of
             values and z; of a pattern (sequence, head, query, key).
-        change: (row, ...); of a pattern (strength, sequence, head, query, key).
+        change: (row, ...); of a pattern (strength, sequence, head, query, key); None in a pass of
+            values only.
         index: where each row belongs; of a pattern the segment: queries are its source and what
             follows, keys all tokens.
         position: l, of the residual stream.
@@ -33,7 +36,7 @@ class Seen:
     layer: int
     sublayer: str
     value: Tensor
-    change: Tensor
+    change: Any  # Tensor | None: who carries changes need not ask
     index: Index | Segment
     position: int | None = None
 

@@ -26,6 +26,7 @@ from universal_response.propagation.clean_pass import (
     input_of,
     prepared,
 )
+from universal_response.propagation.edits import Edit
 from universal_response.propagation.hooks import outputs_seen, started, states_seen
 from universal_response.propagation.modules import Tape
 from universal_response.propagation.observing import Observers, Seen, check
@@ -102,6 +103,7 @@ def chunked_inner_products(
     sources: Tensor | None = None,
     products: str = "float32",
     observe: Observers | None = None,
+    edits: Sequence[Edit] = (),
     tokens_per_pass: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Generator[InnerProducts]:
@@ -118,6 +120,7 @@ def chunked_inner_products(
         sources: which tokens of every sequence are perturbed, (sequence, source); all if None.
         products: precision in which changes are multiplied with weights (`PRODUCTS`).
         observe: functions called with what is `Seen` of each kind in every pass.
+        edits: what is done to the model, in the clean pass and in those of changes.
         tokens_per_pass: how many tokens one forward pass holds; a default by device if None.
         progress: called with the number of token-passes done, T (T + 1) / 2 in all per sequence
             and strength where all tokens are sources.
@@ -127,7 +130,8 @@ def chunked_inner_products(
 
     Raises:
         ValueError: no strengths, one outside [0, 1], more tokens than the model's context, a
-            position or source that is not there, or states that are not finite.
+            position or source that is not there, an edit that cannot be made, or states that
+            are not finite.
     """
     for epsilons in chunks:
         if epsilons is not None and not (
@@ -140,7 +144,7 @@ def chunked_inner_products(
     chosen = _sources(tokens, sources)
     n_strengths = sum(1 if each is None else len(each) for each in chunks)
     n_passed = n_strengths * int((tokens.shape[1] - chosen).sum())
-    with prepared(model, tokens, products, perturbed_position, n_passed) as run:
+    with prepared(model, tokens, products, perturbed_position, n_passed, edits) as run:
         budget = tokens_per_pass or TOKENS_PER_PASS.get(run.device.type, TOKENS_PER_PASS["cpu"])
         check(observe or {}, run.blocks.open_attention)
         direction = _direction(run, perturbation, perturbed_position)

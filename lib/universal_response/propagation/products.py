@@ -52,7 +52,7 @@ def products_of(
     Raises:
         ValueError: tf32 without CUDA.
     """
-    weights = {layer: _weight(layer) for layer in layers}
+    weights = {layer: weight_of(layer) for layer in layers}
     check_products(products, all(each.is_cuda for each in weights.values()))
     copies = sum(4 * weight.numel() for weight in weights.values())
     packed = copies <= PREPACKED_BYTES and _available()
@@ -98,7 +98,7 @@ def _of_change(weight: Tensor, product: _Product, d: Tensor) -> Tensor:
     return _raised(weight)(d, None) if more else product(d, None)
 
 
-def _weight(layer: torch.nn.Module) -> Tensor:
+def weight_of(layer: torch.nn.Module) -> Tensor:
     """Of shape (outputs, inputs)."""
     weight = cast(Tensor, layer.weight).detach()
     return weight.T if type(layer) is Conv1D else weight

@@ -1,5 +1,6 @@
 """The blocks of a model, run on the tokens of a pass, and nothing after them but the final norm."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 from universal_response.propagation.attention import Attended
 from universal_response.propagation.blocks import Blocks
 from universal_response.propagation.change import Carried
+from universal_response.propagation.editing import Editing
+from universal_response.propagation.edits import Edit
 from universal_response.propagation.modules import Carrying, Tape
 from universal_response.propagation.observing import Observers
 from universal_response.propagation.pattern import Clean
@@ -32,6 +35,7 @@ class Run:
         keys_and_values: the same from the cache, where the model's own attention is used.
         with_tuples: blocks that return a tuple.
         compiled: whether rules on rows are compiled.
+        edits: what is done to the model in every pass.
     """
 
     blocks: Blocks
@@ -43,37 +47,51 @@ class Run:
     keys_and_values: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     with_tuples: set[torch.nn.Module] = field(default_factory=set)
     compiled: bool = False
+    edits: Sequence[Edit] = ()
 
     @property
     def device(self) -> torch.device:
         return self.tokens.device
 
 
-def run_blocks(run: Run, packing: Packing, observe: Observers | None = None) -> None:
+def run_blocks(
+    run: Run, packing: Packing, observe: Observers | None = None, clean: bool = False
+) -> Tensor:
     """Run the blocks on the tokens of a pass, and nothing after them but the final norm.
 
-    Nobody watches the clean pass. In float64 casts to float32 are left out: a value they have
-    rounded no longer cancels the change that takes all of it away (epsilon = 1).
+    In float64 casts to float32 are left out: a value they have rounded no longer cancels the change
+    that takes all of it away (epsilon = 1).
+
+    Args:
+        run: the model.
+        packing: the tokens.
+        observe: who watches.
+        clean: whether this is a pass of values only.
+
+    Returns:
+        (1, packed, d_model) after the final norm.
     """
     double = next(run.blocks.base.parameters()).dtype == torch.float64
     with FullPrecision() if double else nullcontext():
         if run.blocks.open_attention:
-            _run_end_to_end(run, packing, observe or {})
-        else:
-            _run_in_rows(run, packing, clean=observe is None)
+            return _run_end_to_end(run, packing, observe or {})
+        return _run_in_rows(run, packing, clean)
 
 
-def _run_end_to_end(run: Run, packing: Packing, observe: Observers) -> None:
+def _run_end_to_end(run: Run, packing: Packing, observe: Observers) -> Tensor:
     index = packing.index(run.device)
-    run.blocks.base(
-        run.tokens[index.sequence, index.target][None],
-        position_ids=index.target[None],
-        use_cache=False,
-        suffixes=Attended(packing, run.attended, observe),
-    )
+    editing = Editing(run.edits, index) if run.edits else None
+    with editing.attached(run.blocks.parts) if editing else nullcontext():
+        found = run.blocks.base(
+            run.tokens[index.sequence, index.target][None],
+            position_ids=index.target[None],
+            use_cache=False,
+            suffixes=Attended(packing, run.attended, observe, editing),
+        )
+    return found[0]
 
 
-def _run_in_rows(run: Run, packing: Packing, clean: bool) -> None:
+def _run_in_rows(run: Run, packing: Packing, clean: bool) -> Tensor:
     """The same with one source, for a model whose own attention has to be used."""
     (segment,) = packing.segments
     layers: list[DynamicLayer]
@@ -86,12 +104,13 @@ def _run_in_rows(run: Run, packing: Packing, clean: bool) -> None:
         ]
     rows = run.tokens[list(segment.sequences), segment.source :]
     rows = rows.repeat(segment.stop - segment.first, 1)
-    run.blocks.base(rows, past_key_values=Cache(layers=[*layers]), use_cache=True)
+    found = run.blocks.base(rows, past_key_values=Cache(layers=[*layers]), use_cache=True)
     if clean:
         for number, layer in enumerate(layers):
             assert layer.keys is not None
             assert layer.values is not None
             run.keys_and_values[number] = (layer.keys, layer.values)
+    return found[0]
 
 
 class _CleanLayer(DynamicLayer):

@@ -28,7 +28,7 @@ from universal_response.propagation.rules.arithmetic import (
 )
 from universal_response.propagation.rules.attention import is_strong, mixed, softmax
 from universal_response.propagation.rules.double import Number
-from universal_response.propagation.rules.norms import norm_factors, normalised
+from universal_response.propagation.rules.norms import norm_factors, normalised, secant
 
 __all__ = [
     "GELU_TANH",
@@ -46,6 +46,7 @@ __all__ = [
     "product",
     "quotient",
     "relu",
+    "secant",
     "sigmoid",
     "softmax",
     "square",

@@ -65,3 +65,26 @@ def norm_factors(
     fine = (r * r_new) ** 2 * (constant * a * (2 + a) - 2 * scale * c - p)
     plain = (scale < 0) | gone
     return r_new, torch.where(plain, scale * r_new - r, fine / (scale * r_new + r).abs())
+
+
+def secant(x: Tensor, d: Tensor, part: Tensor, constant: Number, limit: bool) -> Tensor:
+    """What a part of a change makes of a norm's change: r' part + k x mean(part (2 x + d)).
+
+    With v = mean x^2 + e and v' that of x + d, r' = v'^(-1/2) and
+    k = -1 / (v^(1/2) v'^(1/2) (v^(1/2) + v'^(1/2))). Linear in the part; all parts together make
+    the change of the norm. In the limit r part - r^3 x mean(part x).
+
+    Args:
+        x: (..., width).
+        d: whole change of x.
+        part: of d.
+        constant: e.
+        limit: leave out products of changes.
+    """
+    m, added = (x * x).mean(-1, keepdim=True), ((2 * x + d) * d).mean(-1, keepdim=True)
+    root = (m + constant).sqrt()
+    if limit:
+        return part / root - x * (part * x).mean(-1, keepdim=True) / root**3
+    changed = (m + constant + added).sqrt()
+    k = -1 / (root * changed * (root + changed))
+    return part / changed + k * x * (part * (2 * x + d)).mean(-1, keepdim=True)

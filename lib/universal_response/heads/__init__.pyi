@@ -1,0 +1,78 @@
+from .attribution import Attribution, attribution_patching, direct_attribution, direct_effects
+from .behaviour import Predictions, loss, predictions, queries
+from .circuits import (
+    Factors,
+    k_composition,
+    ov_circuit,
+    positive_share,
+    qk_circuit,
+    random_composition,
+    token_overlap,
+)
+from .lens import Lens, logit_lens
+from .logits import Unembedding, unembedding_of
+from .outputs import Metric, Outputs, mean_by_position, outputs
+from .replacing import By, Head, all_heads, each_replaced, edge_patched, edges, kept, replaced, run
+from .rotary import rotations
+from .scores import (
+    SCORES,
+    attention_scores,
+    duplicate_token,
+    induction,
+    prefix_matching,
+    previous_token,
+    stripe,
+)
+from .split import PARTS, SplitChanges, carried, split_changes, sum_error
+from .weights import LayerWeights, layer_weights, norm_of
+
+__all__ = [
+    "PARTS",
+    "SCORES",
+    "Attribution",
+    "By",
+    "Factors",
+    "Head",
+    "LayerWeights",
+    "Lens",
+    "Metric",
+    "Outputs",
+    "Predictions",
+    "SplitChanges",
+    "Unembedding",
+    "all_heads",
+    "attention_scores",
+    "attribution_patching",
+    "carried",
+    "direct_attribution",
+    "direct_effects",
+    "duplicate_token",
+    "each_replaced",
+    "edge_patched",
+    "edges",
+    "induction",
+    "k_composition",
+    "kept",
+    "layer_weights",
+    "logit_lens",
+    "loss",
+    "mean_by_position",
+    "norm_of",
+    "outputs",
+    "ov_circuit",
+    "positive_share",
+    "predictions",
+    "prefix_matching",
+    "previous_token",
+    "qk_circuit",
+    "queries",
+    "random_composition",
+    "replaced",
+    "rotations",
+    "run",
+    "split_changes",
+    "stripe",
+    "sum_error",
+    "token_overlap",
+    "unembedding_of",
+]

@@ -1,0 +1,168 @@
+"""Direct logit attribution: what each component writes along the direction of the right logit.
+
+With the scale of the final norm held fixed, the logit difference is a sum over components: the
+embedding, heads, MLPs and biases.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from universal_response.heads.behaviour import queries
+from universal_response.heads.logits import Unembedding
+from universal_response.heads.outputs import Metric, Outputs
+from universal_response.heads.weights import LayerWeights, layer_weights
+from universal_response.propagation import Seen, Start, forward
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Of the logit difference of every query of the second block.
+
+    Attributes:
+        embedding: of the state at the input, (sequence, query).
+        heads: (layer, head, sequence, query).
+        mlps: (layer, sequence, query).
+        biases: of attention, of the final norm and of the unembedding, (sequence, query).
+    """
+
+    embedding: Float[Tensor, "sequence query"]
+    heads: Float[Tensor, "layer head sequence query"]
+    mlps: Float[Tensor, "layer sequence query"]
+    biases: Float[Tensor, "sequence query"]
+
+    @property
+    def total(self) -> Float[Tensor, "sequence query"]:
+        """The logit difference."""
+        return self.embedding + self.heads.sum((0, 1)) + self.mlps.sum(0) + self.biases
+
+
+def direct_attribution(
+    of: Outputs, model: TransformerBridge, unembedding: Unembedding
+) -> Attribution:
+    """Split the logit difference of a run into components, the scale of norms held fixed.
+
+    Raises:
+        ValueError: logits with a cap, which are no sum; sublayers that are no modules of their own.
+    """
+    if unembedding.cap is not None:
+        raise ValueError("model: its logits have a cap; they are no sum over components")
+    t0 = of.tokens.shape[1] // 2
+    place, last = queries(t0), of.states[-1][:, queries(t0)]
+    direction, constant = _directions(of, unembedding)
+    weights = layer_weights(model)
+    heads: list[Tensor] = []
+    mlps: list[Tensor] = []
+    biases = [constant]
+
+    def along(part: Tensor) -> Tensor:
+        return (unembedding.norm.fixed(last, part) * direction).sum(-1)
+
+    def output(seen: Seen) -> None:
+        if seen.sublayer == "attention":
+            x = _rows(seen, of)[:, place]
+            mine = weights[seen.layer]
+            by_head = _written(of.z[seen.layer][:, place], mine, x)
+            heads.append(torch.stack([along(each) for each in by_head]))
+            whole = x if mine.norm_after is None else mine.norm_after.fixed(x, x)
+            if mine.norm_after is not None:
+                whole = whole + mine.norm_after.bias.to(whole)
+            biases.append(along(whole * mine.multiplier) - heads[-1].sum(0))
+
+    def normed_output(seen: Seen) -> None:
+        if seen.sublayer == "mlp":
+            mlps.append(along(_rows(seen, of)[:, place] * weights[seen.layer].multiplier))
+
+    forward(of.tokens, model, observe={"output": output, "normed_output": normed_output})
+    embedding = along(of.states[0][:, place])
+    return Attribution(embedding, torch.stack(heads), torch.stack(mlps), torch.stack(biases).sum(0))
+
+
+def _directions(of: Outputs, unembedding: Unembedding) -> tuple[Tensor, Tensor]:
+    """Right row of the unembedding less the mean of the others, by query, and what is constant."""
+    t0 = of.tokens.shape[1] // 2
+    block = of.tokens[:, :t0].to(of.normed.device)
+    rows = unembedding.weight[block].to(of.normed.dtype)
+    other = (block[:, None] != block[:, 1:, None]).to(rows)
+    mean = other @ rows / other.sum(-1, keepdim=True)
+    direction = (rows[:, 1:] - mean) * unembedding.multiplier
+    constant = (direction * unembedding.norm.bias.to(rows)).sum(-1)
+    if unembedding.bias is not None:
+        bias = unembedding.bias[block].to(rows)
+        of_others = (other * bias[:, None]).sum(-1) / other.sum(-1)
+        constant = constant + (bias[:, 1:] - of_others) * unembedding.multiplier
+    return direction, constant
+
+
+def _rows(seen: Seen, of: Outputs) -> Tensor:
+    return seen.value.unflatten(0, tuple(of.tokens.shape))
+
+
+def _written(
+    z: Float[Tensor, "sequence query head d_head"], weights: LayerWeights, output: Tensor
+) -> Float[Tensor, "head sequence query d_model"]:
+    """What each head adds to the residual stream, the scale of a norm in between held fixed."""
+    written = torch.einsum("sqhd,hdm->hsqm", z, weights.mixed.to(z)) * weights.multiplier
+    if weights.norm_after is None:
+        return written
+    return torch.stack([weights.norm_after.fixed(output, each) for each in written])
+
+
+def direct_effects(
+    of: Outputs,
+    model: TransformerBridge,
+    by: list[Tensor],
+    unembedding: Unembedding,
+    metric: Metric,
+) -> Float[Tensor, "layer head sequence"]:
+    """The metric with one head replaced for the final norm alone: nothing in between reacts.
+
+    The difference to `replacing.each_replaced` is the indirect effect.
+
+    Args:
+        of: the run.
+        model: the same model.
+        by: of every layer what its heads are to mix.
+        unembedding: of the model.
+        metric: of the state after the final norm.
+    """
+    weights, found = layer_weights(model), []
+
+    def output(seen: Seen) -> None:
+        if seen.sublayer == "attention":
+            x, z, mine = _rows(seen, of), of.z[seen.layer], weights[seen.layer]
+            more = torch.einsum("sqhd,hdm->hsqm", by[seen.layer] - z, mine.mixed.to(z))
+            if mine.norm_after is not None:
+                after = mine.norm_after
+                more = torch.stack([after.fixed(x + m, x + m) - after.fixed(x, x) for m in more])
+            last = of.states[-1]
+            found.append(
+                torch.stack([metric(unembedding.normed(last + mine.multiplier * m)) for m in more])
+            )
+
+    forward(of.tokens, model, observe={"output": output})
+    return torch.stack(found)
+
+
+def attribution_patching(
+    of: Outputs, model: TransformerBridge, by: list[Tensor], metric: Metric
+) -> Float[Tensor, "layer head sequence"]:
+    """First-order estimate of how the metric changes with each head replaced: (by - z) . gradient.
+
+    One pass forward and one backward for all heads, in place of one pass for each.
+    """
+    mixed: list[Tensor] = []
+    begin = Start(0, of.states[0].clone().requires_grad_())
+    normed = forward(
+        of.tokens, model, observe={"z": lambda seen: mixed.append(seen.value)}, start=begin
+    )
+    gradients = torch.autograd.grad(metric(normed).sum(), mixed)
+    return torch.stack(
+        [
+            ((other - z) * gradient.view(z.shape)).sum((1, 3)).T
+            for other, z, gradient in zip(by, of.z, gradients, strict=True)
+        ]
+    )

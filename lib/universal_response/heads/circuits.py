@@ -1,0 +1,132 @@
+"""QK and OV circuits: what a head looks for and what it writes, read off its weights.
+
+Norms enter by their gains; their scales are positive numbers of each token and are left out.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from universal_response.heads.logits import Unembedding
+from universal_response.heads.weights import LayerWeights
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A matrix (d_model, d_model) of rank d_head: left @ right, acting on rows.
+
+    Attributes:
+        left: (d_model, d_head).
+        right: (d_head, d_model).
+    """
+
+    left: Float[Tensor, "d_model d_head"]
+    right: Float[Tensor, "d_head d_model"]
+
+    def norm(self) -> Tensor:
+        """Frobenius, from the factors: |A B| = |R_A R_B^T| of their QR decompositions."""
+        return torch.linalg.matrix_norm(_upper(self.left) @ _upper(self.right.T).T)
+
+    def __matmul__(self, other: "Factors") -> "Factors":
+        return Factors(self.left, (self.right @ other.left) @ other.right)
+
+    @property
+    def transposed(self) -> "Factors":
+        return Factors(self.right.T, self.left.T)
+
+
+def _upper(matrix: Tensor) -> Tensor:
+    return torch.linalg.qr(matrix, mode="r").R
+
+
+def ov_circuit(weights: LayerWeights, head: int) -> Factors:
+    """W_V W_O: what a head writes to the residual stream for what it reads there, by rows."""
+    reads, writes = weights.value_of(head), weights.mixed[head]
+    if weights.norm is not None:
+        reads = weights.norm.gain[:, None].to(reads) * reads
+    if weights.norm_after is not None:
+        writes = writes * weights.norm_after.gain.to(writes)
+    return Factors(reads.double(), writes.double())
+
+
+def qk_circuit(
+    weights: LayerWeights, head: int, rotation: Float[Tensor, "d_head d_head"] | None = None
+) -> Factors:
+    """W_Q R W_K^T: the score of a query (left) with a key (right) at the distance of R.
+
+    Args:
+        weights: of the layer.
+        head: of that layer.
+        rotation: R(d) of `rotations`; none if None.
+    """
+    query, key = weights.queries[head].double(), weights.key_of(head).double()
+    if weights.query_norm is not None:
+        query = query * weights.query_norm.gain.to(query)
+    if weights.key_norm is not None:
+        key = key * weights.key_norm.gain.to(key)
+    if rotation is not None:
+        # k R(0) . q R(d) = q R(d) k
+        query = query @ rotation.to(query)
+    if weights.norm is not None:
+        gain = weights.norm.gain[:, None].to(query)
+        query, key = gain * query, gain * key
+    return Factors(query, key.T)
+
+
+def k_composition(sender: Factors, receiver: Factors) -> Tensor:
+    """|W_OV M^T| / (|W_OV| |M|): how much of what a sender writes the receiver's keys read.
+
+    Args:
+        sender: OV circuit of an earlier head.
+        receiver: QK circuit M of the later head.
+    """
+    lengths = sender.norm() * receiver.norm()
+    return (sender @ receiver.transposed).norm() / torch.where(lengths > 0, lengths, 1)
+
+
+def random_composition(sender: Factors, draws: int = 8, seed: int = 0) -> Tensor:
+    """K-composition of a sender with QK circuits of random numbers, mean over draws."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(draws):
+        left, right = (
+            torch.randn(each.shape, generator=generator, dtype=torch.float64)
+            for each in (sender.left, sender.right)
+        )
+        found.append(k_composition(sender, Factors(left, right)))
+    return torch.stack(found).mean()
+
+
+def positive_share(circuit: Factors, between: Float[Tensor, "d_model d_model"]) -> Tensor:
+    """Sum of the eigenvalues of circuit @ between over the sum of their absolute values.
+
+    From the (d_head, d_head) matrix that has the same ones. 1 where the map takes each token to
+    itself (copying, matching), about 0 for a random one, -1 where it takes it away.
+    """
+    values = torch.linalg.eigvals(circuit.right @ between @ circuit.left)
+    return values.real.sum() / values.abs().sum()
+
+
+def token_overlap(
+    model: TransformerBridge, unembedding: Unembedding
+) -> dict[str, Float[Tensor, "d_model d_model"]]:
+    """Sums over the vocabulary of outer products of embeddings, as heads read and logits show them.
+
+    Returns:
+        `copying`: W_U^T W_E, closes an OV circuit; `matching`: W_E^T W_E, closes a QK circuit.
+        Embeddings at unit mean square, as a norm would show them.
+    """
+    inner: Any = model.original_model
+    embedding = inner.get_input_embeddings().weight.detach()
+    width = embedding.shape[1]
+    copying, matching = (torch.zeros((width, width), dtype=torch.float64) for _ in range(2))
+    for rows, out in zip(embedding.split(16384), unembedding.weight.split(16384), strict=True):
+        normed = rows.double() / rows.double().square().mean(-1, keepdim=True).sqrt()
+        written = out.double() * unembedding.norm.gain.double()
+        copying += written.T @ normed
+        matching += normed.T @ normed
+    return {"copying": copying, "matching": matching}

@@ -1,0 +1,64 @@
+"""What a model goes through on some tokens: its states and what its heads mix."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from universal_response.propagation import Seen, Start, forward, positions
+
+# What is asked of a run: of the states after the final norm, a number for every sequence.
+Metric = Callable[[Float[Tensor, "sequence token d_model"]], Float[Tensor, " sequence"]]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Of one run of a model.
+
+    Attributes:
+        tokens: (sequence, token).
+        states: of every position l, (sequence, token, d_model).
+        inputs: of every block, l of the state at its input.
+        z: of every layer what its heads mix, (sequence, token, head, d_head).
+        normed: the state after the final norm.
+    """
+
+    tokens: Int[Tensor, "sequence token"]
+    states: list[Float[Tensor, "sequence token d_model"]]
+    inputs: list[int]
+    z: list[Float[Tensor, "sequence token head d_head"]]
+    normed: Float[Tensor, "sequence token d_model"]
+
+    def start(self, layer: int) -> Start:
+        """To run a block and what follows, and not what comes before."""
+        return Start(layer, self.states[self.inputs[layer]])
+
+
+def outputs(tokens: Int[Tensor, "sequence token"], model: TransformerBridge) -> Outputs:
+    """Run a model and keep its states and what its heads mix.
+
+    Raises:
+        ValueError: what `propagation.forward` refuses.
+    """
+    states: list[Tensor] = []
+    z: list[Tensor] = []
+
+    def keep(seen: Seen, into: list[Tensor]) -> None:
+        into.append(seen.value.unflatten(0, tuple(tokens.shape)))
+
+    normed = forward(
+        tokens,
+        model,
+        observe={"residual": lambda seen: keep(seen, states), "z": lambda seen: keep(seen, z)},
+    )
+    at = positions(model)
+    inputs = [0] + [max(p.index for p in at if p.layer < n) for n in range(1, model.cfg.n_layers)]
+    return Outputs(torch.as_tensor(tokens), states, inputs, z, normed)
+
+
+def mean_by_position(of: Outputs) -> list[Float[Tensor, "1 token head d_head"]]:
+    """Of every layer the mean over sequences of what heads mix, token by token."""
+    return [z.mean(0, keepdim=True) for z in of.z]

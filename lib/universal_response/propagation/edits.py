@@ -1,0 +1,192 @@
+"""What may be done to a model while values and changes pass through it.
+
+An edit puts something else in the place of what a part of the model gives: ablation and patching.
+It holds for values and changes alike. What is put there is known beforehand and does not change, so
+that no change leaves an edited part but by the parts that are left.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from universal_response.propagation.parts import Heads, Parts
+from universal_response.propagation.products import weight_of
+from universal_response.propagation.suffixes import Index
+
+Through = Literal["queries", "keys", "values"]
+THROUGH: tuple[Through, ...] = ("queries", "keys", "values")
+
+
+@dataclass(frozen=True, eq=False)
+class ReplaceHeads:
+    """What some heads of a layer mix, z, becomes something else.
+
+    Attributes:
+        layer: the block.
+        heads: of that block.
+        by: (sequence or 1, token or 1, head, d_head), as many heads as are replaced.
+    """
+
+    layer: int
+    heads: Sequence[int]
+    by: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ReplaceNeurons:
+    """Activations of some neurons of an MLP, what its last matrix multiplies, become others.
+
+    Attributes:
+        layer: the block.
+        neurons: of its MLP.
+        by: (sequence or 1, token or 1, neuron), as many as are replaced.
+    """
+
+    layer: int
+    neurons: Sequence[int]
+    by: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ReplaceOutput:
+    """What a sublayer adds to the residual stream becomes something else.
+
+    Attributes:
+        layer: the block.
+        sublayer: `attention` or `mlp`.
+        by: (sequence or 1, token or 1, d_model).
+    """
+
+    layer: int
+    sublayer: Literal["attention", "mlp"]
+    by: Tensor
+
+
+@dataclass(frozen=True)
+class FreezeHeads:
+    """A head's pattern, or the values that it mixes, do not change with the perturbed token.
+
+    The clean pass is not touched: changes are. A frozen pattern gives p dv, frozen values dp v.
+
+    Attributes:
+        layer: the block.
+        heads: of that block.
+        what: `pattern` or `values`.
+    """
+
+    layer: int
+    heads: Sequence[int]
+    what: Literal["pattern", "values"]
+
+
+@dataclass(frozen=True, eq=False)
+class PatchEdge:
+    """Path patching: some heads read another output of one head than the rest of the model does.
+
+    Attributes:
+        sender: layer and head whose z is another one for the receivers.
+        layer: of the receivers, after the sender's.
+        heads: which of its heads; where they share keys and values, all that share them.
+        through: what of them is computed from the other state: `queries`, `keys` or `values`.
+        by: the sender's z as the receivers see it, (sequence or 1, token or 1, d_head).
+    """
+
+    sender: tuple[int, int]
+    layer: int
+    heads: Sequence[int]
+    through: Through
+    by: Tensor
+
+
+Edit = ReplaceHeads | ReplaceNeurons | ReplaceOutput | FreezeHeads | PatchEdge
+
+
+def rows_of(by: Tensor, index: Index, like: Tensor) -> Tensor:
+    """(sequence or 1, token or 1, ..) -> (row, ..), of the tokens of a pass."""
+    nothing = torch.zeros_like(index.sequence)
+    sequence = index.sequence if len(by) > 1 else nothing
+    token = index.target if by.shape[1] > 1 else nothing
+    return by.to(device=like.device, dtype=like.dtype)[sequence, token]
+
+
+def check_edits(
+    edits: Sequence[Edit], blocks: Sequence[Parts], heads: Heads, open_attention: bool
+) -> None:
+    """Refuse what cannot be edited.
+
+    Raises:
+        ValueError: a layer, head, neuron or shape that is not there, a model whose attention is
+            code of its own, a receiver that is not after its sender, or heads that leave out some
+            of those that share the keys or values which are to be patched; in one line.
+    """
+    if edits and not open_attention:
+        raise ValueError("edits: this model runs attention by code of its own; nothing is edited")
+    for edit in edits:
+        _check(edit, blocks, heads)
+
+
+def _check(edit: Edit, blocks: Sequence[Parts], heads: Heads) -> None:
+    name, n_layers = type(edit).__name__, len(blocks)
+    layers = (edit.layer, edit.sender[0]) if isinstance(edit, PatchEdge) else (edit.layer,)
+    for layer in layers:
+        if not 0 <= layer < n_layers:
+            raise ValueError(f"{name}: layer {layer} is not one of 0 .. {n_layers - 1}")
+    parts = blocks[edit.layer]
+    if isinstance(edit, ReplaceNeurons):
+        if parts.neurons is None:
+            raise ValueError(f"{name}: layer {edit.layer} has no neurons that can be replaced")
+        _one_of(name, "neuron", edit.neurons, weight_of(parts.neurons).shape[1])
+        _shaped(name, edit.by, (len(edit.neurons),))
+    elif isinstance(edit, ReplaceOutput):
+        if edit.sublayer not in [sublayer for _, sublayer, _ in parts.outputs]:
+            raise ValueError(
+                f"{name}: sublayer={edit.sublayer} of layer {edit.layer} is no module of its own"
+            )
+    else:
+        _one_of(name, "head", edit.heads, heads.n_heads)
+    if isinstance(edit, ReplaceHeads):
+        _shaped(name, edit.by, (len(edit.heads), heads.width))
+    if isinstance(edit, FreezeHeads) and edit.what not in ("pattern", "values"):
+        raise ValueError(f"{name}: what={edit.what}; choose from pattern, values")
+    if isinstance(edit, PatchEdge):
+        _check_edge(edit, heads)
+
+
+def _check_edge(edge: PatchEdge, heads: Heads) -> None:
+    _one_of("PatchEdge", "sender's head", [edge.sender[1]], heads.n_heads)
+    _shaped("PatchEdge", edge.by, (heads.width,))
+    if edge.through not in THROUGH:
+        raise ValueError(f"PatchEdge: through={edge.through}; choose from {', '.join(THROUGH)}")
+    if edge.sender[0] >= edge.layer:
+        raise ValueError(
+            f"PatchEdge: sender in layer {edge.sender[0]}, receivers in layer {edge.layer}; "
+            "receivers come after their sender"
+        )
+    if edge.through != "queries":
+        n_shared = heads.n_heads // heads.n_key_heads
+        groups = {head // n_shared for head in edge.heads}
+        whole = {
+            head for group in groups for head in range(group * n_shared, (group + 1) * n_shared)
+        }
+        if whole != set(edge.heads):
+            raise ValueError(
+                f"PatchEdge: heads={sorted(edge.heads)} share their {edge.through} with others; "
+                f"give all of {sorted(whole)}"
+            )
+
+
+def _one_of(name: str, what: str, given: Sequence[int], n: int) -> None:
+    for each in given:
+        if not 0 <= each < n:
+            raise ValueError(f"{name}: {what} {each} is not one of 0 .. {n - 1}")
+
+
+def _shaped(name: str, by: Tensor, shape: tuple[int, ...]) -> None:
+    if by.ndim != 2 + len(shape) or tuple(by.shape[2:]) != shape:
+        raise ValueError(
+            f"{name}: by has shape {tuple(by.shape)}; give (sequence or 1, token or 1, "
+            f"{', '.join(map(str, shape))})"
+        )
