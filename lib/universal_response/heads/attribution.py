@@ -12,10 +12,11 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.heads.behaviour import queries
+from universal_response.heads.components import components, rewritten
 from universal_response.heads.logits import Unembedding
 from universal_response.heads.outputs import Metric, Outputs
-from universal_response.heads.weights import LayerWeights, layer_weights
-from universal_response.propagation import Seen, Start, forward
+from universal_response.heads.weights import layer_weights
+from universal_response.propagation import Start, forward
 
 
 @dataclass(frozen=True)
@@ -46,39 +47,24 @@ def direct_attribution(
     """Split the logit difference of a run into components, the scale of norms held fixed.
 
     Raises:
-        ValueError: logits with a cap, which are no sum; sublayers that are no modules of their own.
+        ValueError: logits with a cap, which are no sum.
     """
     if unembedding.cap is not None:
         raise ValueError("model: its logits have a cap; they are no sum over components")
     t0 = of.tokens.shape[1] // 2
-    place, last = queries(t0), of.states[-1][:, queries(t0)]
+    last = of.states[-1][:, queries(t0)]
     direction, constant = _directions(of, unembedding)
-    weights = layer_weights(model)
-    heads: list[Tensor] = []
-    mlps: list[Tensor] = []
-    biases = [constant]
-
-    def along(part: Tensor) -> Tensor:
-        return (unembedding.norm.fixed(last, part) * direction).sum(-1)
-
-    def output(seen: Seen) -> None:
-        if seen.sublayer == "attention":
-            x = _rows(seen, of)[:, place]
-            mine = weights[seen.layer]
-            by_head = _written(of.z[seen.layer][:, place], mine, x)
-            heads.append(torch.stack([along(each) for each in by_head]))
-            whole = x if mine.norm_after is None else mine.norm_after.fixed(x, x)
-            if mine.norm_after is not None:
-                whole = whole + mine.norm_after.bias.to(whole)
-            biases.append(along(whole * mine.multiplier) - heads[-1].sum(0))
-
-    def normed_output(seen: Seen) -> None:
-        if seen.sublayer == "mlp":
-            mlps.append(along(_rows(seen, of)[:, place] * weights[seen.layer].multiplier))
-
-    forward(of.tokens, model, observe={"output": output, "normed_output": normed_output})
-    embedding = along(of.states[0][:, place])
-    return Attribution(embedding, torch.stack(heads), torch.stack(mlps), torch.stack(biases).sum(0))
+    found: dict[str, list[Tensor]] = {"embedding": [], "head": [], "mlp": [], "bias": [constant]}
+    for component in components(of, layer_weights(model)):
+        part = unembedding.norm.fixed(last, component.added[:, queries(t0)])
+        found[component.kind].append((part * direction).sum(-1))
+    (embedding,), n_layers = found["embedding"], len(of.z)
+    return Attribution(
+        embedding,
+        torch.stack(found["head"]).unflatten(0, (n_layers, -1)),
+        torch.stack(found["mlp"]),
+        torch.stack(found["bias"]).sum(0),
+    )
 
 
 def _directions(of: Outputs, unembedding: Unembedding) -> tuple[Tensor, Tensor]:
@@ -95,20 +81,6 @@ def _directions(of: Outputs, unembedding: Unembedding) -> tuple[Tensor, Tensor]:
         of_others = (other * bias[:, None]).sum(-1) / other.sum(-1)
         constant = constant + (bias[:, 1:] - of_others) * unembedding.multiplier
     return direction, constant
-
-
-def _rows(seen: Seen, of: Outputs) -> Tensor:
-    return seen.value.unflatten(0, tuple(of.tokens.shape))
-
-
-def _written(
-    z: Float[Tensor, "sequence query head d_head"], weights: LayerWeights, output: Tensor
-) -> Float[Tensor, "head sequence query d_model"]:
-    """What each head adds to the residual stream, the scale of a norm in between held fixed."""
-    written = torch.einsum("sqhd,hdm->hsqm", z, weights.mixed.to(z)) * weights.multiplier
-    if weights.norm_after is None:
-        return written
-    return torch.stack([weights.norm_after.fixed(output, each) for each in written])
 
 
 def direct_effects(
@@ -129,21 +101,10 @@ def direct_effects(
         unembedding: of the model.
         metric: of the state after the final norm.
     """
-    weights, found = layer_weights(model), []
-
-    def output(seen: Seen) -> None:
-        if seen.sublayer == "attention":
-            x, z, mine = _rows(seen, of), of.z[seen.layer], weights[seen.layer]
-            more = torch.einsum("sqhd,hdm->hsqm", by[seen.layer] - z, mine.mixed.to(z))
-            if mine.norm_after is not None:
-                after = mine.norm_after
-                more = torch.stack([after.fixed(x + m, x + m) - after.fixed(x, x) for m in more])
-            last = of.states[-1]
-            found.append(
-                torch.stack([metric(unembedding.normed(last + mine.multiplier * m)) for m in more])
-            )
-
-    forward(of.tokens, model, observe={"output": output})
+    last, found = of.states[-1], []
+    for layer, weights in enumerate(layer_weights(model)):
+        more = (rewritten(of, weights, layer, head, by[layer]) for head in range(weights.n_heads))
+        found.append(torch.stack([metric(unembedding.normed(last + each)) for each in more]))
     return torch.stack(found)
 
 

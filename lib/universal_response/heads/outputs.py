@@ -23,6 +23,8 @@ class Outputs:
         states: of every position l, (sequence, token, d_model).
         inputs: of every block, l of the state at its input.
         z: of every layer what its heads mix, (sequence, token, head, d_head).
+        attention: of every layer what its attention gives, before a norm of its own.
+        mlps: of every layer what its MLP adds, (sequence, token, d_model).
         normed: the state after the final norm.
     """
 
@@ -30,6 +32,8 @@ class Outputs:
     states: list[Float[Tensor, "sequence token d_model"]]
     inputs: list[int]
     z: list[Float[Tensor, "sequence token head d_head"]]
+    attention: list[Float[Tensor, "sequence token d_model"]]
+    mlps: list[Float[Tensor, "sequence token d_model"]]
     normed: Float[Tensor, "sequence token d_model"]
 
     def start(self, layer: int) -> Start:
@@ -43,20 +47,25 @@ def outputs(tokens: Int[Tensor, "sequence token"], model: TransformerBridge) -> 
     Raises:
         ValueError: what `propagation.forward` refuses.
     """
-    states: list[Tensor] = []
-    z: list[Tensor] = []
+    kept: dict[str, list[Tensor]] = {name: [] for name in ("residual", "z", "attention", "mlp")}
 
-    def keep(seen: Seen, into: list[Tensor]) -> None:
-        into.append(seen.value.unflatten(0, tuple(tokens.shape)))
+    def keep(seen: Seen) -> None:
+        if seen.kind == "output" and seen.sublayer == "attention":
+            name = "attention"
+        elif seen.kind == "normed_output" and seen.sublayer == "mlp":
+            name = "mlp"
+        elif seen.kind in kept:
+            name = seen.kind
+        else:
+            return
+        kept[name].append(seen.value.unflatten(0, tuple(tokens.shape)))
 
-    normed = forward(
-        tokens,
-        model,
-        observe={"residual": lambda seen: keep(seen, states), "z": lambda seen: keep(seen, z)},
-    )
+    kinds = ("residual", "z", "output", "normed_output")
+    normed = forward(tokens, model, observe=dict.fromkeys(kinds, keep))
     at = positions(model)
     inputs = [0] + [max(p.index for p in at if p.layer < n) for n in range(1, model.cfg.n_layers)]
-    return Outputs(torch.as_tensor(tokens), states, inputs, z, normed)
+    states, z, attention, mlps = kept.values()
+    return Outputs(torch.as_tensor(tokens), states, inputs, z, attention, mlps, normed)
 
 
 def mean_by_position(of: Outputs) -> list[Float[Tensor, "1 token head d_head"]]:

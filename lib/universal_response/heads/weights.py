@@ -23,6 +23,7 @@ class LayerWeights:
         norm_after: of what attention adds, or None.
         query_norm: of queries, before they are compared, or None.
         key_norm: of keys, or None.
+        key_bias: b_K, or None.
         multiplier: of what is added to the residual stream.
     """
 
@@ -34,6 +35,7 @@ class LayerWeights:
     norm_after: Norm | None
     query_norm: Norm | None = None
     key_norm: Norm | None = None
+    key_bias: Float[Tensor, "key_head d_head"] | None = None
     multiplier: float = 1.0
 
     @property
@@ -78,6 +80,7 @@ def layer_weights(model: TransformerBridge) -> list[LayerWeights]:
                 norm_after=_norm(block, "ln1_post", model.cfg.d_model),
                 query_norm=_norm(attention, "q_norm", attention.W_Q.shape[2]),
                 key_norm=_norm(attention, "k_norm", attention.W_K.shape[2]),
+                key_bias=_bias(attention.b_K, attention.W_K),
                 multiplier=float(getattr(config, "residual_multiplier", 1.0)),
             )
         )
@@ -102,3 +105,7 @@ def norm_of(module: torch.nn.Module, width: int) -> Norm:
 def _norm(block: torch.nn.Module, name: str, width: int) -> Norm | None:
     named = dict(block.named_children())
     return norm_of(named[name], width) if name in named else None
+
+
+def _bias(bias: Tensor | None, weight: Tensor) -> Tensor | None:
+    return None if bias is None else bias.detach().reshape(weight.shape[0], weight.shape[2])

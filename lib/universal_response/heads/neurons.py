@@ -1,0 +1,56 @@
+"""Neurons of an MLP: what each writes along the right logit, and what is lost without it."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from universal_response.heads.outputs import Metric, Outputs
+from universal_response.propagation import ReplaceNeurons, Seen, forward
+
+
+def activations(
+    of: Outputs, model: TransformerBridge
+) -> list[Float[Tensor, "sequence token neuron"]]:
+    """Of every layer what the last matrix of the MLP multiplies."""
+    found: list[Tensor] = []
+
+    def keep(seen: Seen) -> None:
+        found.append(seen.value.unflatten(0, tuple(of.tokens.shape)))
+
+    forward(of.tokens, model, observe={"neurons": keep})
+    return found
+
+
+def first_order_effects(
+    of: Outputs, model: TransformerBridge, layer: int, by: Tensor, metric: Metric
+) -> Float[Tensor, " neuron"]:
+    """(by - activation) . gradient of the metric, mean over sequences: a ranking of neurons."""
+    kept: list[Tensor] = []
+
+    def keep(seen: Seen) -> None:
+        if seen.layer == layer:
+            kept.append(seen.value)
+
+    start = of.start(layer)
+    start.state.requires_grad_()
+    try:
+        normed = forward(of.tokens, model, observe={"neurons": keep}, start=start)
+        (gradient,) = torch.autograd.grad(metric(normed).mean(), kept)
+    finally:
+        start.state.requires_grad_(False)
+    value = kept[0].detach().unflatten(0, tuple(of.tokens.shape))
+    return ((by - value) * gradient.view(value.shape)).sum((0, 1))
+
+
+def neurons_replaced(
+    of: Outputs,
+    model: TransformerBridge,
+    layer: int,
+    neurons: Int[Tensor, " chosen"],
+    by: Float[Tensor, "1 token neuron"],
+    metric: Metric,
+) -> Float[Tensor, " sequence"]:
+    """The metric with some neurons of a layer replaced."""
+    edit = ReplaceNeurons(layer, neurons.tolist(), by[..., neurons])
+    return metric(forward(of.tokens, model, edits=[edit], start=of.start(layer)))

@@ -1,0 +1,27 @@
+"""Which heads do something: more than by chance, of many asked at once."""
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import stats
+
+
+def holm(p: Float[np.ndarray, "..."], level: float = 0.01) -> Bool[np.ndarray, "..."]:
+    """Which hypotheses are rejected, such that the chance of any false rejection is below `level`.
+
+    The k-th smallest of n p-values is rejected if it and all smaller ones are at most
+    level / (n - k + 1) (Holm's step-down method).
+    """
+    flat = p.ravel()
+    order = np.argsort(flat)
+    passes = flat[order] <= level / (len(flat) - np.arange(len(flat)))
+    n_rejected = len(flat) if passes.all() else int(np.argmin(passes))
+    found = np.zeros(len(flat), dtype=bool)
+    found[order[:n_rejected]] = True
+    return found.reshape(p.shape)
+
+
+def above(
+    scores: Float[np.ndarray, "sequence ..."], null: Float[np.ndarray, "sequence ..."]
+) -> Float[np.ndarray, "..."]:
+    """One-sided p-values that scores are not larger than under the null (Welch's t-test)."""
+    return stats.ttest_ind(scores, null, axis=0, equal_var=False, alternative="greater").pvalue
