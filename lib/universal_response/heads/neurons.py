@@ -23,24 +23,28 @@ def activations(
 
 
 def first_order_effects(
-    of: Outputs, model: TransformerBridge, layer: int, by: Tensor, metric: Metric
+    of: Outputs,
+    model: TransformerBridge,
+    layer: int,
+    value: Tensor,
+    by: Tensor,
+    metric: Metric,
 ) -> Float[Tensor, " neuron"]:
-    """(by - activation) . gradient of the metric, mean over sequences: a ranking of neurons."""
-    kept: list[Tensor] = []
+    """(by - activation) . gradient of the metric, mean over sequences: a ranking of neurons.
 
-    def keep(seen: Seen) -> None:
-        if seen.layer == layer:
-            kept.append(seen.value)
-
-    start = of.start(layer)
-    start.state.requires_grad_()
-    try:
-        normed = forward(of.tokens, model, observe={"neurons": keep}, start=start)
-        (gradient,) = torch.autograd.grad(metric(normed).mean(), kept)
-    finally:
-        start.state.requires_grad_(False)
-    value = kept[0].detach().unflatten(0, tuple(of.tokens.shape))
-    return ((by - value) * gradient.view(value.shape)).sum((0, 1))
+    Args:
+        of: the run.
+        model: the same model.
+        layer: the block.
+        value: activations of its neurons in this run, (sequence, token, neuron).
+        by: what they are to be, of the same shape or broadcast to it.
+        metric: of the run.
+    """
+    put = value.clone().requires_grad_()
+    edit = ReplaceNeurons(layer, range(value.shape[-1]), put)
+    normed = forward(of.tokens, model, edits=[edit], start=of.start(layer))
+    (gradient,) = torch.autograd.grad(metric(normed).mean(), put)
+    return ((by - value) * gradient).sum((0, 1))
 
 
 def neurons_replaced(

@@ -1,6 +1,6 @@
 """What a model goes through on some tokens: its states and what its heads mix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.propagation import Seen, Start, forward, positions
+from universal_response.propagation import Edit, Seen, Start, forward, positions
 
 # What is asked of a run: of the states after the final norm, a number for every sequence.
 Metric = Callable[[Float[Tensor, "sequence token d_model"]], Float[Tensor, " sequence"]]
@@ -41,8 +41,10 @@ class Outputs:
         return Start(layer, self.states[self.inputs[layer]])
 
 
-def outputs(tokens: Int[Tensor, "sequence token"], model: TransformerBridge) -> Outputs:
-    """Run a model and keep its states and what its heads mix.
+def outputs(
+    tokens: Int[Tensor, "sequence token"], model: TransformerBridge, edits: Sequence[Edit] = ()
+) -> Outputs:
+    """Run a model, edited or not, and keep its states and what its heads mix.
 
     Raises:
         ValueError: what `propagation.forward` refuses.
@@ -61,7 +63,7 @@ def outputs(tokens: Int[Tensor, "sequence token"], model: TransformerBridge) -> 
         kept[name].append(seen.value.unflatten(0, tuple(tokens.shape)))
 
     kinds = ("residual", "z", "output", "normed_output")
-    normed = forward(tokens, model, observe=dict.fromkeys(kinds, keep))
+    normed = forward(tokens, model, edits=edits, observe=dict.fromkeys(kinds, keep))
     at = positions(model)
     inputs = [0] + [max(p.index for p in at if p.layer < n) for n in range(1, model.cfg.n_layers)]
     states, z, attention, mlps = kept.values()

@@ -14,6 +14,7 @@ from .memory import bytes_of_strength, strengths_at_a_time
 from .results import load_results, save_results
 from .schema import SCHEMA_VERSIONS, kind_of, stored_bits
 from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings
+from .shards import code
 from .subject import describe, device_memory, git_commit
 from .verify import Verification, check_weights, verify
 
@@ -27,6 +28,7 @@ __all__ = [
     "Verification",
     "bytes_of_strength",
     "check_weights",
+    "code",
     "describe",
     "description",
     "device_memory",

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +40,14 @@ def identity(job: Job) -> str:
         str(job.subject.dtype),
         recorded["device"],
         recorded["versions"],
-        code(LIBRARY),
+        code(CODE),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def code(library: Path) -> list[str]:
-    """Text of the modules that decide the bits of a shard."""
-    found = [path for name in CODE for path in (library / f"{name}.py", library / name)]
+def code(names: Sequence[str]) -> list[str]:
+    """Text of modules and rooms of the library, such as those that decide the bits of a shard."""
+    found = [path for name in names for path in (LIBRARY / f"{name}.py", LIBRARY / name)]
     files = [sorted(path.rglob("*.py")) if path.is_dir() else [path] for path in found]
     return [path.read_text(encoding="utf-8") for each in files for path in each if path.exists()]
 

@@ -11,7 +11,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.propagation.blocks import Blocks, unbridged
 from universal_response.propagation.clean_pass import check_length, whole
-from universal_response.propagation.edits import Edit, check_edits
+from universal_response.propagation.edits import Edit, FreezeHeads, check_edits
 from universal_response.propagation.hooks import begun, outputs_seen, states_seen
 from universal_response.propagation.modules import Carrying, Tape
 from universal_response.propagation.observing import Observers, Seen, check
@@ -45,7 +45,7 @@ def forward(
     Args:
         tokens: token ids, moved to the model's device.
         model: a bridge whose attention can be opened, for edits and to see inside it.
-        edits: what is done to it.
+        edits: what is done to it; gradients flow to what is put there where it requires them.
         observe: functions called with what is `Seen` of each kind, rows in the order (sequence,
             token); changes are None.
         start: begin there; from the embedding on if None.
@@ -60,7 +60,7 @@ def forward(
     tokens, observe = torch.as_tensor(tokens), observe or {}
     check_length(tokens.shape[1], model)
     with (
-        torch.set_grad_enabled(start is not None and start.state.requires_grad),
+        torch.set_grad_enabled(_asks_for_gradient(edits, start)),
         unbridged(model) as blocks,
     ):
         check(observe, blocks.open_attention)
@@ -83,6 +83,12 @@ def forward(
             inside.enter_context(outputs_seen(blocks, observe, index))
             found = run_blocks(run, packing, observe, clean=True)
         return found.reshape(*tokens.shape, -1)
+
+
+def _asks_for_gradient(edits: Sequence[Edit], start: Start | None) -> bool:
+    put = [each.by for each in edits if not isinstance(each, FreezeHeads)]
+    given = put if start is None else [*put, start.state]
+    return any(each.requires_grad for each in given)
 
 
 def _position(blocks: Blocks, layer: int) -> int:

@@ -1,0 +1,1 @@
+"""The study of a model's heads that is shipped as a results file."""

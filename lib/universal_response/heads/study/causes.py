@@ -1,0 +1,159 @@
+"""What heads cause: ablation, patching, direct and indirect effects, against random heads."""
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from universal_response.heads.attribution import (
+    attribution_patching,
+    direct_attribution,
+    direct_effects,
+)
+from universal_response.heads.behaviour import loss
+from universal_response.heads.outputs import Metric, Outputs, outputs
+from universal_response.heads.replacing import By, Head, each_replaced, replaced, run
+from universal_response.heads.study.material import CLASSES, Material
+
+MAP = ("layer", "head")
+
+
+def attribution(material: Material) -> xr.Dataset:
+    """Direct logit attribution: what each component writes along the right logit."""
+    of = material.evaluated(material.settings.evaluated_on)
+    found = direct_attribution(of, material.model, material.unembedding)
+    return xr.Dataset(
+        {
+            **_mean_and_error("attribution", MAP, found.heads.mean(-1)),
+            **_mean_and_error("attribution_mlps", ("layer",), found.mlps.mean(-1)),
+            "attribution_embedding": ((), float(found.embedding.mean())),
+            "attribution_bias": ((), float(found.biases.mean())),
+            "attribution_total": ((), float(found.total.mean())),
+        }
+    )
+
+
+def ablation(material: Material) -> xr.Dataset:
+    """Change of the logit difference with a head at its mean: in all, directly, to first order."""
+    of, means = material.mapped, material.means
+    metric = material.logit_difference(of.tokens)
+    base = metric(of.normed)
+    total = each_replaced(of, material.model, means, metric) - base
+    direct = direct_effects(of, material.model, means, material.unembedding, metric) - base
+    linear = attribution_patching(of, material.model, means, metric)
+    return xr.Dataset(
+        {
+            **_mean_and_error("ablation_effect", MAP, total),
+            **_mean_and_error("direct_effect", MAP, direct),
+            **_mean_and_error("ablation_estimate", MAP, linear),
+        }
+    )
+
+
+def patching(material: Material) -> xr.Dataset:
+    """Activation patching between [R, R] and [R', R], both ways, and its first-order estimate.
+
+    `denoising` puts a head's output of [R, R] into the run of [R', R], `noising` the other way.
+    """
+    clean = material.patched
+    t0, others = (
+        material.settings.t0,
+        material.means_of[: len(clean.tokens), : material.settings.t0],
+    )
+    corrupt = outputs(torch.cat([others, clean.tokens[:, t0:]], 1), material.model)
+    metric = material.logit_difference(clean.tokens)
+    found = {
+        "patched_clean": _each(metric(clean.normed)),
+        "patched_corrupt": _each(metric(corrupt.normed)),
+    }
+    variables = {name: ("patched_sequence", each) for name, each in found.items()}
+    for name, of, by in (("denoising", corrupt, clean), ("noising", clean, corrupt)):
+        exact = each_replaced(of, material.model, by.z, metric) - metric(of.normed)
+        estimate = attribution_patching(of, material.model, by.z, metric)
+        variables |= _mean_and_error(name, MAP, exact)
+        variables |= _mean_and_error(f"{name}_estimate", MAP, estimate)
+    return xr.Dataset(variables)
+
+
+def class_ablation(material: Material) -> xr.Dataset:
+    """Whole classes of heads replaced, by mean, zeros and the mean of unrepeated tokens.
+
+    Beside the logit difference stands the loss of unrepeated tokens, which no induction head can
+    lower: what it rises by, a replacement has done to the rest of the model.
+    """
+    of = material.mapped
+    metric = material.logit_difference(of.tokens)
+    other = outputs(material.unrepeated(of.tokens), material.model)
+    by = {
+        "mean": material.means,
+        "zero": material.zeros,
+        "unrepeated mean": material.unrepeated_means,
+    }
+    sets = head_sets(material)
+
+    def measured(of: Outputs, metric: Metric) -> np.ndarray:
+        def one(heads: list[Head], by: By) -> np.ndarray:
+            return _each(run(of, material.model, replaced(heads, by), metric))
+
+        return np.stack([[one(heads, each) for each in by.values()] for heads in sets.values()])
+
+    dims = ("head_set", "replacement", "mapped_sequence")
+    return xr.Dataset(
+        {
+            "set_logit_difference": (dims, measured(of, metric)),
+            "set_loss": (dims, measured(other, _loss_of(material, other.tokens))),
+            "set_size": ("head_set", [len(heads) for heads in sets.values()]),
+        },
+        {"head_set": list(sets), "replacement": list(by)},
+    )
+
+
+def backup(material: Material) -> xr.Dataset:
+    """Direct attribution of every head while the induction heads of one layer are at their means.
+
+    A head that writes more of the right logit then is a backup of those.
+    """
+    induction, tokens = material.classes["induction"], material.mapped.tokens
+    found = []
+    for layer in material.induction_layers:
+        edits = replaced([head for head in induction if head[0] == layer], material.means)
+        of = outputs(tokens, material.model, edits)
+        heads = direct_attribution(of, material.model, material.unembedding).heads
+        found.append(_each(heads.mean((-1, -2))))
+    shape = (len(found), len(material.weights), material.weights[0].n_heads)
+    dims = ("ablated_layer", *MAP)
+    return xr.Dataset(
+        {"attribution_without": (dims, np.array(found).reshape(shape))},
+        {"ablated_layer": material.induction_layers},
+    )
+
+
+def head_sets(material: Material) -> dict[str, list[Head]]:
+    """No heads, every class of them, and random heads of the layers of induction heads."""
+    induction = material.classes["induction"]
+    sets: dict[str, list[Head]] = {"none": []} | {name: material.classes[name] for name in CLASSES}
+    for layer in material.induction_layers:
+        sets[f"induction, layer {layer}"] = [head for head in induction if head[0] == layer]
+    generator = np.random.default_rng(material.settings.seed)
+    for draw in range(material.settings.draws):
+        sets[f"random {draw}"] = material.same_layers(material.classes["induction"], generator)
+    return sets
+
+
+def _loss_of(material: Material, tokens: Tensor) -> Metric:
+    def metric(normed: Tensor) -> Tensor:
+        return loss(normed, tokens, material.unembedding).mean(1)
+
+    return metric
+
+
+def _each(by_sequence: Tensor) -> np.ndarray:
+    return by_sequence.double().cpu().numpy()
+
+
+def _mean_and_error(name: str, dims: tuple[str, ...], by_sequence: Tensor) -> dict[str, tuple]:
+    """Mean over the last axis, sequences, and its standard error."""
+    values = _each(by_sequence)
+    n = values.shape[-1]
+    error = values.std(-1, ddof=1) / np.sqrt(n) if n > 1 else np.full(values.shape[:-1], np.nan)
+    return {name: (dims, values.mean(-1)), f"{name}_sem": (dims, error)}

@@ -1,0 +1,144 @@
+"""The whole study: part after part, each kept as soon as it is finished."""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from tqdm import tqdm
+from transformer_lens.model_bridge import TransformerBridge
+
+from universal_response.heads.study import carrying, causes, judging, looking, wiring, witness
+from universal_response.heads.study.material import Material
+from universal_response.heads.study.settings import HeadSettings
+from universal_response.measurement import (
+    RANDOM,
+    SCHEMA_VERSIONS,
+    code,
+    describe,
+    load_results,
+    save_results,
+)
+from universal_response.models import load_model
+from universal_response.propagation import positions
+
+PARTS: dict[str, Callable[[Material], xr.Dataset]] = {
+    "scores": looking.scores,
+    "behaviour": looking.behaviour,
+    "lens": looking.lens,
+    "circuits": wiring.circuits,
+    "composition": wiring.composition,
+    "edges": wiring.edges,
+    "attribution": causes.attribution,
+    "ablation": causes.ablation,
+    "patching": causes.patching,
+    "class_ablation": causes.class_ablation,
+    "backup": causes.backup,
+    "split": carrying.split,
+    "interventions": carrying.interventions,
+    "circuit": judging.circuit,
+    "probes": judging.probes,
+    "spaces": judging.spaces,
+    "neurons": judging.neurons,
+    "witness": witness.witness,
+}
+
+# What decides the numbers of a part.
+_CODE = ("propagation", "perturbation", "metrics", "heads")
+
+
+def study_heads(
+    model: TransformerBridge | str,
+    settings: HeadSettings,
+    progress: bool = False,
+    folder: str | Path | None = None,
+) -> xr.Dataset:
+    """Find the heads of induction in a model, and measure what they do and carry.
+
+    Args:
+        model: a bridge whose attention can be opened, or what `load_model` takes.
+        settings: what is measured.
+        progress: show a progress bar.
+        folder: where every finished part is kept at once; a study that was killed goes on there.
+
+    Raises:
+        ValueError: the model's attention is code of its own, its norms are not known, or its
+            blocks add to the residual stream otherwise than by heads and MLPs.
+    """
+    began = time.perf_counter()
+    if isinstance(model, str):
+        model = load_model(
+            model, settings.device, settings.dtype, tokenizer=False, progress=progress
+        )
+    material, subject = Material(model, settings), describe(model)
+    known = _identity(subject.attributes, settings)
+    with tqdm(PARTS.items(), disable=not progress, unit="part") as bar:
+        for name, measure in bar:
+            bar.set_description(name)
+            part = _kept(folder, name, known)
+            if part is None:
+                part = _keep(folder, name, known, measure(material))
+            material.done[name] = part
+    at = positions(model)
+    attributes = subject.attributes | {
+        "kind": "heads",
+        "schema_version": SCHEMA_VERSIONS["heads"],
+        "input": RANDOM,
+        **{name: getattr(settings, name) for name in vars(settings) if name != "device"},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_time_s": round(time.perf_counter() - began, 1),
+    }
+    joined = xr.merge(material.done.values(), combine_attrs="drop", compat="no_conflicts")
+    about = {
+        "sublayer": ("position", [each.sublayer for each in at]),
+        "position_layer": ("position", [each.layer for each in at]),
+    }
+    return joined.assign_coords(about).assign_attrs(attributes)
+
+
+def study_heads_into(
+    path: str | Path,
+    model: TransformerBridge | str,
+    settings: HeadSettings,
+    progress: bool = False,
+) -> xr.Dataset:
+    """`study_heads`, saved, with finished parts beside the file until it is written.
+
+    Raises:
+        ValueError: the path is a folder, or as for `study_heads`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"out={path}: is a folder; give the name of a file in it")
+    parts = path.with_suffix(".parts")
+    save_results(study_heads(model, settings, progress, parts), path)
+    shutil.rmtree(parts, ignore_errors=True)
+    return load_results(path, kind="heads")
+
+
+def _identity(recorded: dict[str, object], settings: HeadSettings) -> str:
+    parts = (recorded["weights_sha256"], repr(settings), recorded["versions"], code(_CODE))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _kept(folder: str | Path | None, name: str, known: str) -> xr.Dataset | None:
+    """A finished part; none if it is absent, damaged or of another study."""
+    if folder is None:
+        return None
+    try:
+        found = load_results(Path(folder) / f"{name}.nc", kind="heads")
+    except (ValueError, FileNotFoundError):
+        return None
+    return found if found.attrs.get("identity") == known else None
+
+
+def _keep(folder: str | Path | None, name: str, known: str, part: xr.Dataset) -> xr.Dataset:
+    part = part.map(lambda each: each.astype(np.float32) if each.dtype == float else each)
+    if folder is not None:
+        about = {"kind": "heads", "schema_version": SCHEMA_VERSIONS["heads"], "identity": known}
+        save_results(part.assign_attrs(about), Path(folder) / f"{name}.nc")
+    return part
