@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from universal_response import measurement, models, sequences, subtraction
+from universal_response import heads, measurement, models, sequences, subtraction
 from universal_response.cli.options import (
     DEFAULT,
     DEFAULT_EPSILONS,
@@ -209,11 +209,15 @@ def _loaded(model: str, dtype: str) -> "TransformerBridge":
 def _verify_one(path: Path, quick: bool) -> bool:
     try:
         dataset = measurement.load_results(path, kind=None)
-        if measurement.kind_of(dataset) == "subtraction":
+        kind = measurement.kind_of(dataset)
+        if kind == "subtraction":
             outcome = subtraction.verify_subtraction(dataset, quick)
         else:
             model = _loaded(dataset.attrs["model"], dataset.attrs["dtype"])
-            outcome = measurement.verify(dataset, model, progress=True, quick=quick)
+            if kind == "heads":
+                outcome = heads.verify_heads(dataset, model)
+            else:
+                outcome = measurement.verify(dataset, model, progress=True, quick=quick)
     except models.WeightsUnavailable as error:
         typer.echo(f"{path.name}: verification skipped, {error}")
         return True

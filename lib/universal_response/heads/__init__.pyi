@@ -24,15 +24,26 @@ from .scores import (
     stripe,
 )
 from .split import PARTS, SplitChanges, carried, split_changes, sum_error
+from .study import (
+    CLASSES,
+    HeadSettings,
+    head_settings_of,
+    heads_for,
+    study_heads,
+    study_heads_into,
+    verify_heads,
+)
 from .weights import LayerWeights, layer_weights, norm_of
 
 __all__ = [
+    "CLASSES",
     "PARTS",
     "SCORES",
     "Attribution",
     "By",
     "Factors",
     "Head",
+    "HeadSettings",
     "LayerWeights",
     "Lens",
     "Metric",
@@ -50,6 +61,8 @@ __all__ = [
     "each_replaced",
     "edge_patched",
     "edges",
+    "head_settings_of",
+    "heads_for",
     "induction",
     "k_composition",
     "kept",
@@ -72,7 +85,10 @@ __all__ = [
     "run",
     "split_changes",
     "stripe",
+    "study_heads",
+    "study_heads_into",
     "sum_error",
     "token_overlap",
     "unembedding_of",
+    "verify_heads",
 ]

@@ -12,14 +12,14 @@ from .edits import (
     ReplaceOutput,
     Through,
 )
-from .forward import Start, forward
 from .observing import Seen
 from .passes import chunked_inner_products, inner_products, linear_inner_products
 from .products import PREPACKED_BYTES, products_of
 from .reading import read
-from .recognised import Norm, recognised
+from .recognition import Norm, recognised
 from .rows import NUMBERS_AT_A_TIME
 from .suffixes import Index, Segment
+from .values_pass import Start, forward
 
 __all__ = [
     "NUMBERS_AT_A_TIME",

@@ -25,7 +25,7 @@ from universal_response.propagation.nonlinear import activated
 from universal_response.propagation.norms import norm_change
 from universal_response.propagation.precision import FullPrecision, in_double
 from universal_response.propagation.products import Multiply, products_of
-from universal_response.propagation.recognised import Norm, recognised
+from universal_response.propagation.recognition import Norm, recognised
 from universal_response.propagation.rows import Rows
 
 

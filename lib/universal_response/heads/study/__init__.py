@@ -1,1 +1,5 @@
 """The study of a model's heads that is shipped as a results file."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,42 @@
+"""Studies of heads that are here already, and else made."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from universal_response import heads
+from universal_response.heads.study.settings import HeadSettings, head_settings_of
+from universal_response.measurement import file_stem, load_results, recorded_name, same_weights
+
+
+def heads_for(
+    model: str,
+    settings: HeadSettings | None = None,
+    runs: str | Path = "runs",
+    also: Sequence[str | Path] = (),
+    progress: bool = False,
+) -> xr.Dataset:
+    """What `study_heads` gives: read from a file, or measured and saved.
+
+    Args:
+        model: what `load_model` takes, or a results file (.nc), which is taken as it is.
+        settings: of the study; the defaults if None.
+        runs: folder of heads-MODEL.nc, where a new study is saved.
+        also: further folders to look in, such as that of the shipped results.
+        progress: show a progress bar while measuring.
+    """
+    if model.endswith(".nc"):
+        return load_results(model, kind="heads")
+    settings, name = settings or HeadSettings(), f"heads-{file_stem(model)}.nc"
+    for path in (Path(folder) / name for folder in (*also, runs)):
+        if path.exists():
+            found = load_results(path, kind="heads")
+            asked = head_settings_of(found) == settings
+            if (
+                asked
+                and found.attrs["model"] == recorded_name(model)
+                and same_weights(found, model)
+            ):
+                return found
+    return heads.study_heads_into(Path(runs) / name, model, settings, progress)
