@@ -1,3 +1,4 @@
+from . import summaries
 from .attribution import Attribution, attribution_patching, direct_attribution, direct_effects
 from .behaviour import Predictions, loss, predictions, queries
 from .circuits import (
@@ -25,7 +26,6 @@ from .scores import (
 )
 from .split import PARTS, SplitChanges, carried, split_changes, sum_error
 from .study import (
-    CLASSES,
     HeadSettings,
     head_settings_of,
     heads_for,
@@ -33,6 +33,7 @@ from .study import (
     study_heads_into,
     verify_heads,
 )
+from .summaries import CLASSES
 from .weights import LayerWeights, layer_weights, norm_of
 
 __all__ = [
@@ -88,6 +89,7 @@ __all__ = [
     "study_heads",
     "study_heads_into",
     "sum_error",
+    "summaries",
     "token_overlap",
     "unembedding_of",
     "verify_heads",

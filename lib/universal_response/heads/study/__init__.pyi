@@ -1,11 +1,10 @@
 from .find import heads_for
-from .material import CLASSES, Material
+from .material import Material
 from .settings import HeadSettings, head_settings_of
 from .study import PARTS, study_heads, study_heads_into
 from .verify import verify_heads
 
 __all__ = [
-    "CLASSES",
     "PARTS",
     "HeadSettings",
     "Material",

@@ -11,8 +11,9 @@ from universal_response.heads.replacing import Head, edges, replaced
 from universal_response.heads.responses import EditedResponse, edited_response
 from universal_response.heads.split import PARTS, carried, split_changes, sum_error
 from universal_response.heads.study.causes import head_sets
-from universal_response.heads.study.material import CLASSES, Material
+from universal_response.heads.study.material import Material
 from universal_response.heads.study.wiring import THROUGH, receivers
+from universal_response.heads.summaries import CLASSES
 from universal_response.propagation import Edit, FreezeHeads, positions
 
 # Of |D - sum of its parts| / |D| in float32.

@@ -13,7 +13,8 @@ from universal_response.heads.attribution import (
 from universal_response.heads.behaviour import loss
 from universal_response.heads.outputs import Metric, Outputs, outputs
 from universal_response.heads.replacing import By, Head, each_replaced, replaced, run
-from universal_response.heads.study.material import CLASSES, Material
+from universal_response.heads.study.material import Material
+from universal_response.heads.summaries import CLASSES
 
 MAP = ("layer", "head")
 

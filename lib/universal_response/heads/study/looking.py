@@ -12,7 +12,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from universal_response.heads.behaviour import loss, predictions
 from universal_response.heads.lens import logit_lens
 from universal_response.heads.scores import SCORES, attention_scores
-from universal_response.heads.study.material import CLASSES, Material
+from universal_response.heads.study.material import Material
+from universal_response.heads.summaries import CLASSES
 from universal_response.propagation import forward
 
 

@@ -16,13 +16,11 @@ from universal_response.heads.outputs import Metric, Outputs, mean_by_position, 
 from universal_response.heads.scores import SCORES, attention_scores
 from universal_response.heads.significance import above, holm
 from universal_response.heads.study.settings import HeadSettings
+from universal_response.heads.summaries import CLASSES
 from universal_response.heads.weights import LayerWeights, layer_weights
 from universal_response.sequences import repeated_random_tokens
 
 Head = tuple[int, int]
-
-# Heads are named after what they look at.
-CLASSES = ("induction", "previous_token", "duplicate_token")
 
 
 @dataclass(frozen=True)

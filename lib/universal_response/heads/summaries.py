@@ -1,0 +1,133 @@
+"""What a study of heads says, in a few numbers with errors. Pure functions of its Dataset."""
+
+import numpy as np
+import xarray as xr
+
+CLASSES = ("induction", "previous_token", "duplicate_token")
+OTHER, MLPS, RANDOM = "other heads", "MLPs", "random heads"
+
+
+def mean_and_error(values: xr.DataArray, dim: str) -> xr.Dataset:
+    """Mean over sequences and its standard error, as variables `mean` and `error`."""
+    n = values.notnull().sum(dim)
+    error = (
+        values.std(dim, ddof=1) / np.sqrt(n)
+        if values.sizes[dim] > 1
+        else values.isel({dim: 0}) * np.nan
+    )
+    return xr.Dataset({"mean": values.mean(dim), "error": error})
+
+
+def shares_of_classes(dataset: xr.Dataset) -> xr.Dataset:
+    """Shares of the response of classes of heads, of the other heads and of MLPs: together 1.
+
+    Returns:
+        `mean` and `error` (group, strength, compared, position).
+    """
+    groups = {name: dataset[f"share_{name}"].sum("part") for name in CLASSES}
+    mlps = dataset.share_all_mlps
+    groups |= {OTHER: 1 - mlps - sum(groups.values()), MLPS: mlps}
+    joined = xr.concat(
+        groups.values(), xr.Variable("group", list(groups)), coords="minimal", compat="override"
+    )
+    return mean_and_error(joined, "evaluated_sequence")
+
+
+def faithfulness_by_size(dataset: xr.Dataset) -> xr.Dataset:
+    """(m(C) - m()) / (m(M) - m()), means over sequences before the ratio.
+
+    Returns:
+        `mean` and `error` (ranking, circuit_size); the error is that of m(C).
+    """
+    found = mean_and_error(dataset.circuit_logit_difference, "mapped_sequence")
+    none, whole = found["mean"].isel(circuit_size=0), found["mean"].isel(circuit_size=-1)
+    return xr.Dataset(
+        {"mean": (found["mean"] - none) / (whole - none), "error": found.error / abs(whole - none)}
+    )
+
+
+def edited_change(dataset: xr.Dataset) -> xr.Dataset:
+    """log10 of the response at T0 - 1 of edited models over that of the whole one, paired.
+
+    Returns:
+        `mean` and `error` (condition, strength); of random heads the spread between draws.
+    """
+    logs = dataset.edited_log_response.sel(distance=dataset.attrs["t0"] - 1)
+    return _edited(logs - logs.sel(condition="none", drop=True))
+
+
+def edited_lead(dataset: xr.Dataset) -> xr.Dataset:
+    """log10 of the response at T0 - 1 over that at T0, of edited models.
+
+    Returns:
+        As `edited_change`.
+    """
+    logs, t0 = dataset.edited_log_response, dataset.attrs["t0"]
+    return _edited(logs.sel(distance=t0 - 1, drop=True) - logs.sel(distance=t0, drop=True))
+
+
+def _edited(logs: xr.DataArray) -> xr.Dataset:
+    values = logs / np.log(10)
+    is_random = values.condition.str.startswith("random")
+    found = mean_and_error(values.isel(condition=~is_random), "perturbed_sequence")
+    draws = values.isel(condition=is_random).mean("perturbed_sequence")
+    random = xr.Dataset({"mean": draws.mean("condition"), "error": draws.std("condition", ddof=1)})
+    return xr.concat([found, random.expand_dims(condition=[RANDOM])], "condition")
+
+
+def sets_replaced(dataset: xr.Dataset, name: str) -> xr.Dataset:
+    """A variable with sets of heads replaced; of random sets the mean and the spread of draws.
+
+    Args:
+        dataset: of `heads.study_heads`.
+        name: `set_logit_difference` or `set_loss`.
+
+    Returns:
+        `mean` and `error` (head_set, replacement).
+    """
+    values = dataset[name]
+    is_random = values.head_set.str.startswith("random")
+    found = mean_and_error(values.isel(head_set=~is_random), "mapped_sequence")
+    draws = values.isel(head_set=is_random).mean("mapped_sequence")
+    random = xr.Dataset({"mean": draws.mean("head_set"), "error": draws.std("head_set", ddof=1)})
+    return xr.concat([found, random.expand_dims(head_set=[RANDOM])], "head_set")
+
+
+def of_class(dataset: xr.Dataset, name: str) -> list[tuple[int, int]]:
+    """Layer and head of the heads of a class; all others with ""."""
+    layers, heads = np.nonzero((dataset.head_class == name).values)
+    return list(zip(layers.tolist(), heads.tolist(), strict=True))
+
+
+def ranked(values: xr.DataArray) -> list[tuple[int, int]]:
+    """Layer and head in the order of their numbers, the least first; none where there is none."""
+    order = np.argsort(values.transpose("layer", "head").values, axis=None)
+    known = int(values.notnull().sum())
+    return [divmod(int(k), values.sizes["head"]) for k in order[:known]]
+
+
+def strongest_receivers(dataset: xr.Dataset, n: int = 3) -> list[str]:
+    """Induction heads into whose keys some edge matters most, in the order of their layers."""
+    least = dataset.edge_effect.sel(through="keys").min(("layer", "head"))
+    strongest = least.sortby(least).receiver.values[:n].tolist()
+    return sorted(strongest, key=lambda name: int(str(name).split(".")[0]))
+
+
+def lead_by_position(dataset: xr.Dataset) -> xr.DataArray:
+    """log10 of the response at T0 - 1 over that at T0 along l, in the limit; nan at l = 0."""
+    response, t0 = dataset.response.sel(strength="limit"), dataset.attrs["t0"]
+    ratio = response.sel(distance=t0 - 1, drop=True) / response.sel(distance=t0, drop=True)
+    return np.log10(ratio.where(ratio > 0))
+
+
+def lens_by_position(dataset: xr.Dataset) -> xr.Dataset:
+    """Mean and error of the logit difference of the lens along l, with `position` as coordinate."""
+    lens = dataset.lens_logit_difference
+    at = np.arange(lens.sizes["position"])
+    return mean_and_error(lens, "mapped_sequence").assign_coords(position=at)
+
+
+def part_of_the_way(dataset: xr.Dataset, name: str) -> xr.DataArray:
+    """A measure of the lens along l, from 0 at the input to 1 at the end."""
+    mean = dataset[name].mean("mapped_sequence")
+    return (mean - mean[0]) / (mean[-1] - mean[0])
