@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,6 +41,37 @@ class Capturing:
         raise Captured((query, key, value))
 
 
+@dataclass(frozen=True)
+class _Route:
+    """Heads of a layer that read the same other state: what some senders write is another one.
+
+    Attributes:
+        layer: of the heads.
+        through: what of them is computed from it.
+        edges: one for every sender.
+        heads: that read it.
+    """
+
+    layer: int
+    through: str
+    edges: tuple[PatchEdge, ...]
+    heads: tuple[int, ...]
+
+
+def _routes(edits: Sequence[Edit]) -> list[_Route]:
+    """Edges that reach the same heads, together; of a sender that is given twice the last."""
+    reaching: dict[tuple[int, str, int], dict[tuple[int, int], PatchEdge]] = {}
+    for edge in edits:
+        if isinstance(edge, PatchEdge):
+            for head in edge.heads:
+                at = edge.layer, edge.through, head
+                reaching.setdefault(at, {})[edge.sender] = edge
+    heads: dict[tuple[int, str, tuple[PatchEdge, ...]], list[int]] = {}
+    for (layer, through, head), edges in reaching.items():
+        heads.setdefault((layer, through, tuple(edges.values())), []).append(head)
+    return [_Route(*about, tuple(found)) for about, found in heads.items()]
+
+
 class Editing:
     """Edits of one pass. Attention asks it for the queries, keys, values and z to go on with.
 
@@ -50,8 +83,9 @@ class Editing:
     def __init__(self, edits: Sequence[Edit], index: Index) -> None:
         self.edits, self.index = edits, index
         self._capturing = False
-        self._read: dict[PatchEdge, Inputs] = {}
-        # By sender, the change of its z that receivers see.
+        self._routes = _routes(edits)
+        self._read: dict[_Route, Inputs] = {}
+        # Of every edge the change of the sender's z that receivers see.
         self._sent: dict[PatchEdge, Tensor] = {}
 
     def inputs(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Inputs:
@@ -59,12 +93,12 @@ class Editing:
         if self._capturing:
             raise Captured((query, key, value))
         found = [query, key, value]
-        for edge in self._of(PatchEdge, layer):
-            place = THROUGH.index(edge.through)
+        for route in [each for each in self._routes if each.layer == layer]:
+            place = THROUGH.index(route.through)
             n_shared = query.shape[1] // found[place].shape[1]
-            patched = sorted({head // n_shared for head in edge.heads})
+            patched = sorted({head // n_shared for head in route.heads})
             taken = _mask(patched, found[place].shape[1], query)[None, :, None, None]
-            found[place] = torch.where(taken, self._read.pop(edge)[place], found[place])
+            found[place] = torch.where(taken, self._read.pop(route)[place], found[place])
         return found[0], found[1], found[2]
 
     def mixture(self, layer: int, z: Tensor) -> Tensor:
@@ -106,8 +140,8 @@ class Editing:
                 elif isinstance(edit, ReplaceOutput):
                     module = _adding(blocks[edit.layer], edit.sublayer)
                     hook(module.register_forward_hook, self._output(edit), prepend=True)
-                elif isinstance(edit, PatchEdge):
-                    self._edge(edit, blocks, hook)
+            for route in self._routes:
+                self._route(route, blocks, hook)
             yield
 
     def _neurons(self, edit: ReplaceNeurons) -> Callable[..., Any]:
@@ -128,51 +162,57 @@ class Editing:
 
         return after
 
-    def _edge(self, edge: PatchEdge, blocks: Sequence[Parts], hook: Callable[..., None]) -> None:
-        sending, receiving = blocks[edge.sender[0]], blocks[edge.layer]
-        seen: dict[str, Tensor] = {}
+    def _route(self, route: _Route, blocks: Sequence[Parts], hook: Callable[..., None]) -> None:
+        receiving = blocks[route.layer]
+        state: list[Tensor] = []
+        written: list[Tensor] = []
 
-        def sent(module: object, args: tuple, output: Any) -> None:
-            state = output[0] if isinstance(output, tuple) else output
-            seen["written"] = self._written(edge, sending, state)
+        def sent(module: object, args: tuple, output: Any, layer: int) -> None:
+            whole = output[0] if isinstance(output, tuple) else output
+            edges = [edge for edge in route.edges if edge.sender[0] == layer]
+            written.append(self._written(edges, blocks[layer], whole))
 
         def entered(module: object, args: tuple) -> None:
-            seen["state"] = args[0]
+            state.append(args[0])
 
         def received(module: Any, args: tuple, named: dict) -> None:
             inside = args[0] if args else named["hidden_states"]
-            state = seen.get("state", inside) + seen["written"]
+            other = sum(written, start=state.pop() if state else inside)
             if receiving.norm is not None:
                 # Past its hooks, as below: who watches the model sees nothing of this.
-                state = receiving.norm.forward(state)
+                other = receiving.norm.forward(other)
             if args:
-                args = (state, *args[1:])
+                args = (other, *args[1:])
             else:
-                named = {**named, "hidden_states": state}
+                named = {**named, "hidden_states": other}
             self._capturing = True
             try:
                 module.forward(*args, **named)
             except Captured as captured:
-                self._read[edge] = captured.inputs
+                self._read[route] = captured.inputs
             finally:
                 self._capturing = False
 
-        hook(sending.attention.register_forward_hook, sent)
+        for layer in sorted({edge.sender[0] for edge in route.edges}):
+            hook(blocks[layer].attention.register_forward_hook, partial(sent, layer=layer))
         if receiving.norm is not None:
             hook(receiving.norm.register_forward_pre_hook, entered)
         hook(receiving.attention.register_forward_pre_hook, received, with_kwargs=True)
 
-    def _written(self, edge: PatchEdge, sending: Parts, output: Tensor) -> Tensor:
-        """What the residual stream would have more, had the sender mixed the other z."""
-        sent = self._sent.pop(edge)
-        width = sent.shape[-1]
-        columns = slice(edge.sender[1] * width, (edge.sender[1] + 1) * width)
-        more = torch.nn.functional.linear(sent, weight_of(sending.mixed)[:, columns])
+    def _written(self, edges: Sequence[PatchEdge], sending: Parts, output: Tensor) -> Tensor:
+        """What the residual stream would have more, had senders of a layer mixed the other z."""
+        more = sum(self._projected(edge, sending) for edge in edges)
         more = more.view(output.shape)
         if sending.attention_norm is not None:
             norm = sending.attention_norm.forward
             more = norm(output + more) - norm(output)
         return more * sending.multiplier if sending.multiplier != 1 else more
+
+    def _projected(self, edge: PatchEdge, sending: Parts) -> Any:
+        sent = self._sent[edge]
+        width = sent.shape[-1]
+        columns = slice(edge.sender[1] * width, (edge.sender[1] + 1) * width)
+        return torch.nn.functional.linear(sent, weight_of(sending.mixed)[:, columns])
 
 
 def _mask(chosen: Sequence[int], n: int, like: Tensor) -> Tensor:
