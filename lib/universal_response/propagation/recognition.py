@@ -18,7 +18,7 @@ class Norm:
 
     Attributes:
         constant: below the root.
-        gain: (width,).
+        gain: (width,), in float64: that of a float64 Gemma, 1 + w, is no float32 number.
         bias: (width,).
         centred: LayerNorm, or else RMSNorm.
     """
@@ -81,7 +81,7 @@ def recognised(module: torch.nn.Module, width: int) -> Norm | None:
         x = scale * tried[1:]
         if not torch.allclose(run(x), shaped(x) * gain + bias, rtol=1e-7, atol=1e-9):
             return None
-    return Norm(constant, gain[0].float(), bias[0].float(), centred)
+    return Norm(constant, gain[0], bias[0], centred)
 
 
 def _device(module: torch.nn.Module) -> torch.device:
