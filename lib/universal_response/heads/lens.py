@@ -33,9 +33,10 @@ def logit_lens(of: Outputs, unembedding: Unembedding) -> Lens:
     differences, probabilities, ranks = [], [], []
     for state in of.states:
         normed = unembedding.normed(state)
-        found = predictions(normed, of.tokens, unembedding, probabilities=True)
-        rank = unembedding.rank(normed[:, queries(t0)].flatten(0, 1), right)
-        differences.append(found.logit_difference)
-        probabilities.append(found.log_probability)
-        ranks.append(rank.view(found.logit_difference.shape).float())
+        difference = predictions(normed, of.tokens, unembedding).logit_difference
+        rows = normed[:, queries(t0)].flatten(0, 1)
+        log_probability, rank = unembedding.log_probability_and_rank(rows, right)
+        differences.append(difference)
+        probabilities.append(log_probability.view(difference.shape))
+        ranks.append(rank.view(difference.shape).float())
     return Lens(torch.stack(differences), torch.stack(probabilities), torch.stack(ranks))

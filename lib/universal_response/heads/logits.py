@@ -57,16 +57,19 @@ class Unembedding:
         size = max(_AT_A_TIME // len(self.weight), 1)
         return torch.cat([self.logits(rows).logsumexp(-1) for rows in normed.split(size)])
 
-    def rank(
+    def log_probability_and_rank(
         self, normed: Float[Tensor, "row d_model"], token: Int[Tensor, " row"]
-    ) -> Int[Tensor, " row"]:
-        """How many tokens have a larger logit than one of each row."""
+    ) -> tuple[Float[Tensor, " row"], Int[Tensor, " row"]]:
+        """Of one token in each row, and how many tokens have a larger logit than that one."""
         size = max(_AT_A_TIME // len(self.weight), 1)
         found = []
         for rows, asked in zip(normed.split(size), token.split(size), strict=True):
             logits = self.logits(rows)
-            found.append((logits > logits.gather(1, asked[:, None])).sum(1))
-        return torch.cat(found)
+            mine = logits.gather(1, asked[:, None])
+            rank = (logits > mine).sum(1)
+            found.append((mine[:, 0] - logits.logsumexp(-1), rank))
+        log_probability, rank = zip(*found, strict=True)
+        return torch.cat(log_probability), torch.cat(rank)
 
 
 def unembedding_of(model: TransformerBridge) -> Unembedding:

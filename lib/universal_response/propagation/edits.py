@@ -52,7 +52,9 @@ class ReplaceNeurons:
 
 @dataclass(frozen=True, eq=False)
 class ReplaceOutput:
-    """What a sublayer adds to the residual stream becomes something else.
+    """What a sublayer gives, after a norm of its own, becomes something else.
+
+    It is added to the residual stream; in models that multiply what they add, multiplied.
 
     Attributes:
         layer: the block.
@@ -104,6 +106,11 @@ class PatchEdge:
 Edit = ReplaceHeads | ReplaceNeurons | ReplaceOutput | FreezeHeads | PatchEdge
 
 
+def first_layer(edit: Edit) -> int:
+    """The first block in which an edit does something."""
+    return edit.sender[0] if isinstance(edit, PatchEdge) else edit.layer
+
+
 def rows_of(by: Tensor, index: Index, like: Tensor) -> Tensor:
     """(sequence or 1, token or 1, ..) -> (row, ..), of the tokens of a pass."""
     nothing = torch.zeros_like(index.sequence)
@@ -141,10 +148,13 @@ def _check(edit: Edit, blocks: Sequence[Parts], heads: Heads) -> None:
         _one_of(name, "neuron", edit.neurons, weight_of(parts.neurons).shape[1])
         _shaped(name, edit.by, (len(edit.neurons),))
     elif isinstance(edit, ReplaceOutput):
-        if edit.sublayer not in [sublayer for _, sublayer, _ in parts.outputs]:
+        there = dict.fromkeys(sublayer for _, sublayer, _ in parts.outputs)
+        if edit.sublayer not in there:
             raise ValueError(
-                f"{name}: sublayer={edit.sublayer} of layer {edit.layer} is no module of its own"
+                f"{name}: sublayer={edit.sublayer} of layer {edit.layer} is no module of its own; "
+                f"choose from {', '.join(there)}"
             )
+        _shaped(name, edit.by, (weight_of(parts.mixed).shape[0],))
     else:
         _one_of(name, "head", edit.heads, heads.n_heads)
     if isinstance(edit, ReplaceHeads):

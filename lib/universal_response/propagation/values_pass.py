@@ -11,7 +11,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.propagation.blocks import Blocks, unbridged
 from universal_response.propagation.clean_pass import check_length, whole
-from universal_response.propagation.edits import Edit, FreezeHeads, check_edits
+from universal_response.propagation.edits import Edit, FreezeHeads, check_edits, first_layer
 from universal_response.propagation.hooks import begun, outputs_seen, states_seen
 from universal_response.propagation.modules import Carrying, Tape
 from universal_response.propagation.observing import Observers, Seen, check
@@ -55,7 +55,7 @@ def forward(
 
     Raises:
         ValueError: more tokens than the model's context, something that cannot be edited or
-            watched, or a start that is not there; in one line.
+            watched, or a start that is not there or comes after an edit; in one line.
     """
     tokens, observe = torch.as_tensor(tokens), observe or {}
     check_length(tokens.shape[1], model)
@@ -69,6 +69,11 @@ def forward(
         packing = whole(run)
         index = packing.index(run.device)
         first = 0 if start is None else _position(blocks, start.layer)
+        if start is not None and any(first_layer(edit) < start.layer for edit in edits):
+            raise ValueError(
+                f"start: layer {start.layer} comes after an edit; begin at layer "
+                f"{min(map(first_layer, edits))} or before it"
+            )
 
         def seen(state: Tensor, position: int) -> None:
             if "residual" in observe and position >= first:
