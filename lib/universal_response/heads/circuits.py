@@ -1,9 +1,10 @@
 """QK and OV circuits: what a head looks for and what it writes, read off its weights.
 
-Norms enter by their gains; their scales are positive numbers of each token and are left out.
+Norms enter by their gains, and by the mean that a LayerNorm takes off; their scales are positive
+numbers of each token and are left out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.heads.logits import Unembedding
 from universal_response.heads.weights import LayerWeights
+from universal_response.propagation import Norm
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,12 @@ def _upper(matrix: Tensor) -> Tensor:
 
 def ov_circuit(weights: LayerWeights, head: int) -> Factors:
     """W_V W_O: what a head writes to the residual stream for what it reads there, by rows."""
-    reads, writes = weights.value_of(head), weights.mixed[head]
+    reads, writes = weights.value_of(head).double(), weights.mixed[head].double()
     if weights.norm is not None:
-        reads = weights.norm.gain[:, None].to(reads) * reads
+        reads = weights.norm.before(reads)
     if weights.norm_after is not None:
-        writes = writes * weights.norm_after.gain.to(writes)
-    return Factors(reads.double(), writes.double())
+        writes = weights.norm_after.behind(writes)
+    return Factors(reads, writes)
 
 
 def qk_circuit(
@@ -65,16 +67,21 @@ def qk_circuit(
     """
     query, key = weights.queries[head].double(), weights.key_of(head).double()
     if weights.query_norm is not None:
-        query = query * weights.query_norm.gain.to(query)
+        query = _of_head(weights.query_norm, head, query.shape[1]).behind(query)
     if weights.key_norm is not None:
-        key = key * weights.key_norm.gain.to(key)
+        key = _of_head(weights.key_norm, head // weights.n_shared, key.shape[1]).behind(key)
     if rotation is not None:
         # k R(0) . q R(d) = q R(d) k
         query = query @ rotation.to(query)
     if weights.norm is not None:
-        gain = weights.norm.gain[:, None].to(query)
-        query, key = gain * query, gain * key
+        query, key = weights.norm.before(query), weights.norm.before(key)
     return Factors(query, key.T)
+
+
+def _of_head(norm: Norm, head: int, width: int) -> Norm:
+    """A norm of queries or keys for one head; its gain may be of all heads, side by side or not."""
+    by_head = norm.gain.reshape(-1, width)
+    return replace(norm, gain=by_head[head if len(by_head) > 1 else 0])
 
 
 def k_composition(sender: Factors, receiver: Factors) -> Tensor:
@@ -122,11 +129,11 @@ def token_overlap(
     """
     inner: Any = model.original_model
     embedding = inner.get_input_embeddings().weight.detach()
-    width = embedding.shape[1]
+    width, norm = embedding.shape[1], unembedding.norm
     copying, matching = (torch.zeros((width, width), dtype=torch.float64) for _ in range(2))
     for rows, out in zip(embedding.split(16384), unembedding.weight.split(16384), strict=True):
-        normed = rows.double() / rows.double().square().mean(-1, keepdim=True).sqrt()
-        written = out.double() * unembedding.norm.gain.double()
-        copying += written.T @ normed
+        shown = replace(norm, gain=torch.ones_like(norm.gain)).behind(rows.double())
+        normed = shown / shown.square().mean(-1, keepdim=True).sqrt()
+        copying += norm.before(out.double().T) @ normed
         matching += normed.T @ normed
     return {"copying": copying, "matching": matching}

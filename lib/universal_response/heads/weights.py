@@ -93,7 +93,8 @@ def norm_of(module: torch.nn.Module, width: int) -> Norm:
     Raises:
         ValueError: it is not of the known form.
     """
-    norm = recognised(getattr(module, "original_component", module), width)
+    module = getattr(module, "original_component", module)
+    norm = recognised(module, width)
     if norm is None:
         raise ValueError(
             f"model: {type(module).__name__} is neither LayerNorm nor RMSNorm; its heads cannot be "

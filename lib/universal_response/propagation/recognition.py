@@ -52,12 +52,22 @@ class Norm:
         x, d, part = self._centred(x)[more], self._centred(d)[more], self._centred(part)
         return rules.secant(x, d, part, self.constant, limit) * self.gain.to(part.dtype)
 
+    def behind(self, writes: Tensor) -> Tensor:
+        """Rows (.., width) as the norm passes them on, but for its scale and bias."""
+        return self._centred(writes) * self.gain.to(writes)
+
+    def before(self, reads: Tensor) -> Tensor:
+        """A matrix (width, ..) that reads behind the norm as one that reads before it, likewise."""
+        return self._centred((self.gain.to(reads)[:, None] * reads).T).T
+
     def _centred(self, x: Tensor) -> Tensor:
         return x - x.mean(-1, keepdim=True) if self.centred else x
 
 
 def recognised(module: torch.nn.Module, width: int) -> Norm | None:
     """Read a norm off what it does to a few vectors; None if that is not the known form."""
+    if any(True for _ in module.children()):
+        return None
     constants = [getattr(module, name) for name in _CONSTANT if hasattr(module, name)]
     constant = float(constants[0]) if constants and constants[0] is not None else 0.0
     shapes = [each.shape for each in module.parameters()]
