@@ -66,10 +66,9 @@ class Unembedding:
         for rows, asked in zip(normed.split(size), token.split(size), strict=True):
             logits = self.logits(rows)
             mine = logits.gather(1, asked[:, None])
-            rank = (logits > mine).sum(1)
-            found.append((mine[:, 0] - logits.logsumexp(-1), rank))
-        log_probability, rank = zip(*found, strict=True)
-        return torch.cat(log_probability), torch.cat(rank)
+            found.append((mine[:, 0] - logits.logsumexp(-1), (logits > mine).sum(1)))
+        log_probabilities, ranks = zip(*found, strict=True)
+        return torch.cat(log_probabilities), torch.cat(ranks)
 
 
 def unembedding_of(model: TransformerBridge) -> Unembedding:
