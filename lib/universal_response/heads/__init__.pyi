@@ -18,6 +18,7 @@ from .rotary import rotations
 from .scores import (
     SCORES,
     attention_scores,
+    by_offset,
     duplicate_token,
     induction,
     prefix_matching,
@@ -55,6 +56,7 @@ __all__ = [
     "all_heads",
     "attention_scores",
     "attribution_patching",
+    "by_offset",
     "carried",
     "direct_attribution",
     "direct_effects",

@@ -52,6 +52,19 @@ def prefix_matching(pattern: Pattern, tokens: Int[Tensor, "sequence token"]) -> 
     return (pattern * matches[:, None]).sum(-1).where(asked, 0).sum(-1) / asked.sum(-1)
 
 
+def by_offset(
+    pattern: Pattern, first: int, n_offsets: int
+) -> Float[Tensor, "sequence head offset"]:
+    """Mean attention of the queries q >= first to the key q - offset, for every offset.
+
+    Args:
+        pattern: of a layer.
+        first: the first query, at least n_offsets - 1.
+        n_offsets: offsets 0 .. n_offsets - 1.
+    """
+    return torch.stack([stripe(pattern, offset, first) for offset in range(n_offsets)], -1)
+
+
 SCORES: dict[str, Score] = {
     "previous_token": previous_token,
     "duplicate_token": duplicate_token,

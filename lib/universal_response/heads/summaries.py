@@ -1,6 +1,7 @@
 """What a study of heads says, in a few numbers with errors. Pure functions of its Dataset."""
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 CLASSES = ("induction", "previous_token", "duplicate_token")
@@ -131,3 +132,62 @@ def part_of_the_way(dataset: xr.Dataset, name: str) -> xr.DataArray:
     """A measure of the lens along l, from 0 at the input to 1 at the end."""
     mean = dataset[name].mean("mapped_sequence")
     return (mean - mean[0]) / (mean[-1] - mean[0])
+
+
+def table_of_classes(dataset: xr.Dataset) -> pd.DataFrame:
+    """Every head that has a class: its score, that of unrepeated tokens, and its share at T0 - 1.
+
+    Returns:
+        One row a head, by class and score, with the columns `class`, `head`, `score`, `error`,
+        `unrepeated`, and `share` (of the response in the limit, where the head adds it).
+    """
+    share = dataset.share_by_part.sel(strength="limit", compared=dataset.attrs["t0"] - 1).sum(
+        "part"
+    )
+    rows = []
+    for name in CLASSES:
+        score = dataset.attention_score.sel(score=name)
+        error = dataset.attention_score_sem.sel(score=name, input="repeated")
+        for layer, head in of_class(dataset, name):
+            at = {"layer": layer, "head": head}
+            one = score.isel(at)
+            rows.append(
+                {
+                    "class": name.replace("_", " "),
+                    "head": f"{layer}.{head}",
+                    "score": float(one.sel(input="repeated")),
+                    "error": float(error.isel(at)),
+                    "unrepeated": float(one.sel(input="unrepeated")),
+                    "share": float(share.isel(at)),
+                }
+            )
+    found = pd.DataFrame(rows, columns=["class", "head", "score", "error", "unrepeated", "share"])
+    return found.sort_values(["class", "score"], ascending=[True, False], ignore_index=True)
+
+
+def table_of_edges(dataset: xr.Dataset, senders: int = 2) -> pd.DataFrame:
+    """Into each layer of induction heads, the senders whose edge to keys matters most.
+
+    Returns:
+        One row a sender, with the change of the logit difference through `keys`, `queries` and
+        `values`, the error of the first, `composition` of weights and `score`, its part of the
+        score in the data.
+    """
+    rows = []
+    for receiver in dataset.receiver.values:
+        one = dataset.sel(receiver=receiver)
+        for layer, head in ranked(one.edge_effect.sel(through="keys"))[:senders]:
+            at = {"layer": layer, "head": head}
+            effects = {
+                str(k): float(one.edge_effect.sel(through=k, **at)) for k in one.through.values
+            }
+            rows.append(
+                {"into": receiver, "sender": f"{layer}.{head}"}
+                | effects
+                | {
+                    "error": float(one.edge_effect_sem.sel(through="keys").isel(at)),
+                    "composition": float(one.k_composition.isel(at)),
+                    "score": float(one.key_score.isel(at)),
+                }
+            )
+    return pd.DataFrame(rows)

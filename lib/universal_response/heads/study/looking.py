@@ -11,10 +11,10 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.heads.behaviour import loss, predictions
 from universal_response.heads.lens import logit_lens
-from universal_response.heads.scores import SCORES, attention_scores
+from universal_response.heads.scores import SCORES, attention_scores, by_offset
 from universal_response.heads.study.material import Material
 from universal_response.heads.summaries import CLASSES
-from universal_response.propagation import forward
+from universal_response.propagation import Seen, forward
 
 
 def scores(material: Material) -> xr.Dataset:
@@ -46,6 +46,19 @@ def scores(material: Material) -> xr.Dataset:
         },
         {"input": list(found), "score": list(SCORES)},
     )
+
+
+def profiles(material: Material) -> xr.Dataset:
+    """Of every head the mean attention of the second block to each token before, by offset."""
+    tokens, t0 = material.mapped.tokens, material.settings.t0
+    found: list[torch.Tensor] = []
+
+    def profile(seen: Seen) -> None:
+        found.append(by_offset(seen.value, t0, t0 + 1).mean(0))
+
+    forward(tokens, material.model, observe={"pattern": profile})
+    values = torch.stack(found).double().cpu().numpy()
+    return xr.Dataset({"attention_by_offset": (("layer", "head", "offset"), values)})
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from universal_response.propagation import positions
 
 PARTS: dict[str, Callable[[Material], xr.Dataset]] = {
     "scores": looking.scores,
+    "profiles": looking.profiles,
     "behaviour": looking.behaviour,
     "lens": looking.lens,
     "circuits": wiring.circuits,
