@@ -25,7 +25,6 @@ ORDER = ("metric", "epsilon", "position", "delta_j")
 
 # Bits kept of standard errors, of which two digits are shown: 3 %.
 ERROR_BITS = 4
-UNIT = 1 << (23 - ERROR_BITS)  # of the last bit kept, in the integer behind a float32
 
 GREEK = {r"\Delta": "Δ", r"\varphi": "φ", r"\vartheta": "ϑ"}
 SUBLAYER = {"attention": "attention of layer", "mlp": "MLP of layer", "block": "layer"}
@@ -94,6 +93,7 @@ def model_data(dataset: xr.Dataset) -> dict[str, Any]:
         rounded to `ERROR_BITS`.
     """
     t0, t = int(dataset.attrs["t0"]), dataset.sizes["delta_j"]
+    errors = dataset.response_sem.transpose(*ORDER).values
     return {
         "t0": t0,
         "epsilon0": float(dataset.attrs["epsilon0"]),
@@ -106,7 +106,7 @@ def model_data(dataset: xr.Dataset) -> dict[str, Any]:
         "distances": {"all": list(range(t)), "near": response.window(t0).tolist()},
         "marks": _marks(t0, t),
         "response": pack(dataset.response.transpose(*ORDER).values),
-        "error": pack(_rounded(dataset.response_sem.transpose(*ORDER).values)),
+        "error": pack(measurement.leading_bits(errors, ERROR_BITS)),
         "matrix": pack(dataset.matrix.transpose("metric", "source", "target").values),
     }
 
@@ -181,13 +181,6 @@ def _marks(t0: int, t: int) -> dict[str, list[dict[str, Any]]]:
             {**arrow, "x": t - 0.5, "y": t0, "ax": 18, "ay": 0, "arrowcolor": before, "text": ""},
         ],
     }  # fmt: skip
-
-
-def _rounded(values: np.ndarray) -> np.ndarray:
-    """float32 numbers of `ERROR_BITS` bits after the leading one; nan stays."""
-    words = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    rounded = (words + np.uint32(UNIT // 2)) & np.uint32(2**32 - UNIT)
-    return np.where(np.isfinite(values), rounded.view(np.float32), np.float32(np.nan))
 
 
 def _json(value: object) -> str:

@@ -12,7 +12,7 @@ from .job import SEQUENCES_PER_SHARD
 from .measure import measure, measure_into
 from .memory import bytes_of_strength, strengths_at_a_time
 from .results import load_results, save_results
-from .schema import SCHEMA_VERSIONS, kind_of, stored_bits
+from .schema import SCHEMA_VERSIONS, kind_of, leading_bits, stored_bits
 from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings
 from .shards import code
 from .subject import describe, device_memory, git_commit
@@ -35,6 +35,7 @@ __all__ = [
     "file_stem",
     "git_commit",
     "kind_of",
+    "leading_bits",
     "load_results",
     "measure",
     "measure_into",

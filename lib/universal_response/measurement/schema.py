@@ -54,7 +54,7 @@ def as_stored(dataset: xr.Dataset) -> xr.Dataset:
 def _rounded(dataset: xr.Dataset, name: str, bits: int) -> np.ndarray:
     """The values of a variable, to so many bits."""
     array = dataset[name].variable  # without coordinates, which need not be aligned
-    leading = _leading_bits(array.values, bits)
+    leading = leading_bits(array.values, bits)
     metrics = dataset.metric.values if "metric" in array.dims else []
     bounded = np.isin(metrics, list(COSINES)) | ("_log_" in name)
     if name.endswith("sem") or not bounded.any():
@@ -69,8 +69,8 @@ def _rounded(dataset: xr.Dataset, name: str, bits: int) -> np.ndarray:
     return found.transpose(*array.dims).values.astype(np.float32)
 
 
-def _leading_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    """Keep the leading bits of float32 numbers."""
+def leading_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Keep so many bits of float32 numbers after the leading one; what is no number stays."""
     drop = 23 - bits
     as_integer = np.ascontiguousarray(values).view(np.uint32)
     rounded = (as_integer + np.uint32(1 << (drop - 1))) & np.uint32(0xFFFFFFFF << drop & 0xFFFFFFFF)
