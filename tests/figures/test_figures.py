@@ -7,7 +7,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from drawing import no_window, panel  # noqa: F401 (a fixture)
+from drawing import draw_whole, no_window, panel  # noqa: F401 (a fixture)
 from matplotlib.colors import to_hex
 from tiny_models import tiny_model
 from universal_response import Settings, figures, load_results, measure, subtraction
@@ -242,15 +242,21 @@ def test_save_writes_pictures_and_numbers(dataset, tmp_path):
 
 
 @pytest.mark.filterwarnings("error", FORWARD_MODE)
-@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2"])
 @pytest.mark.parametrize(
-    ("t0", "batch", "epsilons"), [(2, 1, (0.05,)), (6, 2, (0.01, 0.05)), (12, 2, (0.05, 1.0))]
+    ("architecture", "t0", "batch", "epsilons"),
+    [
+        # One strength of one sequence that is shorter than the window, with both kinds of blocks.
+        ("gpt_neox", 2, 1, (0.05,)),
+        ("gpt2", 2, 1, (0.05,)),
+        # Longer than the window, at the reference and the largest strength.
+        ("gpt_neox", 12, 2, (0.05, 1.0)),
+    ],
 )
 def test_every_figure_draws_for_small_and_odd_measurements(architecture, t0, batch, epsilons):
     measured = measure(tiny_model(architecture), Settings(t0=t0, batch=batch, epsilons=epsilons))
     for draw in (figures.fig1, figures.fig2, figures.fig3, figures.fig4):
-        draw(measured).canvas.draw()
-    figures.fig5({"unknown": measured, "gpt2-xl": None}, 0.05).canvas.draw()
+        draw_whole(draw(measured), laid_out=t0 == 12)
+    draw_whole(figures.fig5({"unknown": measured, "gpt2-xl": None}, 0.05), laid_out=t0 == 12)
     plt.close("all")
 
 
