@@ -1,5 +1,6 @@
 """Shape annotations of the library are checked while testing, and only then."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -36,6 +37,13 @@ def pytest_collection_modifyitems(items):
         if item.get_closest_marker("slow") or item.get_closest_marker("weights")
     }
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish():
+    """What was imported stays, so no search for garbage looks through it again; few are made."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 @pytest.fixture(scope="session")
