@@ -17,6 +17,7 @@ from universal_response import (
     load_results,
     measure,
     results_for,
+    save_results,
 )
 from universal_response.measurement import measure_into, shards, workers
 from universal_response.measurement.job import prepare
@@ -180,6 +181,7 @@ def test_killed_ten_times_at_random(model, whole, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
+@pytest.mark.slow
 def test_killed_at_the_edges(model, whole, tmp_path):
     """A file has its name when it is complete, and not before; each child goes on from the last."""
     expected, n = whole
@@ -209,6 +211,12 @@ def test_killed_at_the_edges(model, whole, tmp_path):
 @pytest.fixture(scope="module")
 def job(model):
     return prepare(model, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def stored(finished, tmp_path_factory):
+    """Its results, written and read again."""
+    return load_results(save_results(finished[1], tmp_path_factory.mktemp("stored") / NAME))
 
 
 @pytest.fixture
@@ -282,6 +290,30 @@ def test_damaged_shards_are_measured_again(model, passes, folder, finished):
     assert_same(found, finished[1])
     assert len(list(folder.iterdir())) == SHARDS
     assert resume(model, passes, folder)[1] == 0
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".nc"])
+def test_interrupted_while_saving(model, folder, stored, tmp_path, monkeypatch, suffix):
+    """A file has its name when it is complete, and not before: children are killed there too."""
+    replace, path, missing = os.replace, tmp_path / NAME, 2 if suffix == ".npz" else 0
+    shards_beside = folder.rename(path.with_suffix(".shards"))
+    for shard in sorted(shards_beside.iterdir())[:missing]:
+        shard.unlink()
+
+    def interrupted(source, target):
+        if Path(target).suffix == suffix:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            measure_into(path, model, SETTINGS)
+    assert not path.exists()
+    assert len(list(shards_beside.glob("*.npz"))) == SHARDS - missing
+    measure_into(path, model, SETTINGS)
+    assert not shards_beside.exists()
+    assert_same(load_results(path), stored)
 
 
 def test_unfinished_shard_is_not_used(model, passes, folder, finished):
@@ -410,7 +442,7 @@ def test_unknown_weights_cannot_be_resumed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, whole, monkeypatch):
+def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, stored, monkeypatch):
     """As with Ctrl-C: finished shards stay beside the file to come, and go when it is there."""
     name, one_shard = str(weights / "tiny"), workers.measure_shard
     measured = []
@@ -438,7 +470,7 @@ def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, whole, m
     assert len(measured) == SHARDS
     (saved,) = tmp_path.iterdir()
     assert saved.suffix == ".nc"
-    assert_same(found, whole[0])
+    assert_same(found, stored)
     # From the file, from now on.
     results_for(name, SETTINGS, tmp_path)
     assert len(measured) == SHARDS
