@@ -131,7 +131,7 @@ def test_choices_are_timed(monkeypatch, compiled):
     """To compile rules takes longer than all else here; where there is no compiler, none are."""
     compiled = compiled and rows.can_compile()
     monkeypatch.setattr(rows, "can_compile", lambda: compiled)
-    found = choices(Case(tiny_model("llama"), random_tokens(2, 12), (0.1,)), 2)
+    found = choices(Case(tiny_model("llama"), random_tokens(2, 8), (0.1,)), 2)
     assert {"one source a pass", "weights not laid out beforehand", "512 tokens a pass"} <= set(
         found
     )

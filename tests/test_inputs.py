@@ -586,8 +586,9 @@ def test_a_text_is_not_repeated_unless_asked(monkeypatch, capsys, folder, tmp_pa
         monkeypatch, capsys, out, "--model", folder, "--text", text, "--epsilons", "0.05"
     )
     assert code == 0, err
-    assert load_results(out).tokens.values.tolist() == [FIRST[:4], SECOND]
-    assert load_results(out).attrs["t0"] == 0
+    dataset = load_results(out)
+    assert dataset.tokens.values.tolist() == [FIRST[:4], SECOND]
+    assert dataset.attrs["t0"] == 0
 
 
 def test_measure_tokens(monkeypatch, capsys, folder, tmp_path):
@@ -597,8 +598,9 @@ def test_measure_tokens(monkeypatch, capsys, folder, tmp_path):
     )
     assert code == 0, err
     assert "tokens, 1 sequences of 10 tokens" in said
-    assert load_results(out).tokens.values.tolist() == [2 * [3, 1, 4, 1, 5]]
-    assert load_results(out).attrs["t0"] == 5
+    dataset = load_results(out)
+    assert dataset.tokens.values.tolist() == [2 * [3, 1, 4, 1, 5]]
+    assert dataset.attrs["t0"] == 5
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from universal_response.models import weights
 from universal_response.propagation import products
 
 EPSILONS = (0.01, 0.05, 0.3)
-FINITE = Settings(t0=10, batch=2, epsilons=EPSILONS, linear=False)
+FINITE = Settings(t0=7, batch=2, epsilons=EPSILONS, linear=False)
 LINEAR = replace(FINITE, linear=True)
 PARAMETERS = {
     "smollm2-135m": 134_515_008,
