@@ -72,7 +72,7 @@ check test: export OMP_NUM_THREADS = 1
 
 # The quick half of the tests: no weights, no notebooks, no book.
 check: lint
-	$(BIN)/pytest -n 2 --dist loadfile -m "not weights and not slow" tests
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not weights and not slow" tests
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests

@@ -1,5 +1,6 @@
 """Shape annotations of the library are checked while testing, and only then."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -28,14 +29,30 @@ settings.register_profile("same", derandomize=True, database=None, deadline=None
 settings.load_profile("same")
 
 
+# Files whose quick tests take longest.
+LONG = {
+    *("test_propagation.py", "test_kinds.py", "test_paper_models.py", "test_inputs.py"),
+    *("test_figures.py", "test_perturbation.py", "test_rules.py", "test_find.py"),
+}
+
+
 def pytest_collection_modifyitems(items):
-    """Files with slow tests first, so that none of them is the last."""
-    slow = {
+    """Long files and those with slow tests first, so that none of them is the last."""
+    first = {
         item.path
         for item in items
-        if item.get_closest_marker("slow") or item.get_closest_marker("weights")
+        if item.get_closest_marker("slow")
+        or item.get_closest_marker("weights")
+        or item.path.name in LONG
     }
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: item.path not in first)
+
+
+def pytest_collection_finish():
+    """What was imported stays, so no search for garbage looks through it again; few are made."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 @pytest.fixture(scope="session")

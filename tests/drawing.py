@@ -17,3 +17,10 @@ def no_window():
 def panel(figure, letter):
     (found,) = [axes for axes in figure.axes if axes.get_title(loc="left") == f"({letter})"]
     return found
+
+
+def draw_whole(figure, laid_out):
+    """Every artist; to find places for them first takes four times as long."""
+    if not laid_out:
+        figure.set_layout_engine("none")
+    figure.canvas.draw()

@@ -1,5 +1,6 @@
 """What the tests of measurement share: small settings, and parts of results to compare."""
 
+import functools
 import sys
 
 import xarray as xr
@@ -8,6 +9,25 @@ from universal_response import Settings, measure, measurement, response
 MEASURE = sys.modules[measure.__module__]  # its name is that of the function
 SETTINGS = Settings(t0=7, batch=4, epsilons=(0.01, 0.05, 0.2), epsilon0=0.05, seed=7)
 RUN = ["wall_time_s", "created"]  # what may differ between two equal measurements
+FEW = (
+    *("tokens", "token_label", "n_pairs", "direction"),
+    *("response", "last_sum", "witness", "linear", "matrix"),
+)
+
+
+def measured(model, settings, progress=False):
+    """What `measure` gives, measured once for all who ask; each gets a copy of their own."""
+    return _measured_once(model, settings).copy(deep=True)
+
+
+@functools.cache
+def _measured_once(model, settings):
+    return measure(model, settings)
+
+
+def few(dataset):
+    """Some of the variables, since each takes its time to be written and to be read."""
+    return dataset[[name for name in FEW if name in dataset]]
 
 
 def numbers(dataset):

@@ -136,19 +136,22 @@ _PARALLEL_FAMILIES = ("gptj", "phi", "cohere")
 _PARALLEL_SWITCHES = ("use_parallel_residual", "parallel_attn", "new_decoder_architecture")
 
 
+def _widened(argument: Any) -> Any:
+    return torch.float64 if argument is torch.float32 else argument
+
+
 class _Uncast(TorchFunctionMode):
     """Every float32 that a function is asked for becomes float64."""
 
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        def widen(argument: Any) -> Any:
-            return torch.float64 if argument is torch.float32 else argument
-
+        if not types and function.__name__ == "__get__":
+            return function(*args)  # an attribute, as most calls are, casts nothing
         if function is Tensor.float:
             function = Tensor.double
-        named = {name: widen(value) for name, value in (kwargs or {}).items()}
-        args = tuple(map(widen, args))
+        named = {name: _widened(each) for name, each in (kwargs or {}).items()}
+        args = tuple([_widened(each) for each in args])
         of_subclass = [each for each in types if each not in (Tensor, nn.Parameter)]
         if of_subclass and torch._C._is_torch_function_enabled():
             # A mode is off while it serves a function; what the subclass computes is meant too.

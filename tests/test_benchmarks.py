@@ -1,5 +1,6 @@
 """The benchmark compares only what agrees, counts what it says, and writes what it measured."""
 
+import gc
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 import xarray as xr
 from tiny_models import ARCHITECTURES, bridged, random_tokens, tiny_hf_model, tiny_model
 from universal_response import Settings, plan
-from universal_response.propagation import suffixes
+from universal_response.propagation import rows, suffixes
 
 from benchmarks import contenders, report
 from benchmarks.choices import choices
@@ -29,21 +30,23 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def short_measurements_of_the_rate(monkeypatch):
+    """And of the garbage: it is looked for before every run, which is shorter than that."""
     monkeypatch.setattr("benchmarks.compare.RATE_SECONDS", 0.001)
+    gc.freeze()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_all_contenders_agree(architecture):
     pytest.importorskip("nnsight")
     # One of its own: nnsight wraps it.
-    case = Case(bridged(tiny_hf_model(architecture)), random_tokens(2, 12), (0.03, 0.1))
+    case = Case(bridged(tiny_hf_model(architecture)), random_tokens(2, 8), (0.03, 0.1))
     found = compare(case, 1)
     assert set(found.timings) == set(CONTENDERS)
     assert set(found.worst) == {"batched", "nnsight", "engine"}
     assert max(found.worst.values()) <= 1
     assert found.linear_passes == pytest.approx(2 * found.ratio("linear"))
     assert len(found.rates) == len(CONTENDERS) + 1
-    shortest = found.limit.flops_per_token * 2 * 2 * 12 * 13 / 2 / np.median(found.rates)
+    shortest = found.limit.flops_per_token * 2 * 2 * 8 * 9 / 2 / np.median(found.rates)
     assert found.reached_of_median == pytest.approx(shortest / found.timings["engine"].median)
 
 
@@ -59,7 +62,7 @@ def test_disagreement_is_refused(monkeypatch):
 
 def test_operations_are_those_of_the_plan(tmp_path):
     for architecture in ARCHITECTURES:
-        tiny_hf_model(architecture).config.save_pretrained(tmp_path / architecture)
+        tiny_model(architecture).original_model.config.save_pretrained(tmp_path / architecture)
         size = plan.size_of(str(tmp_path / architecture))
         found = roofline(tiny_model(architecture), 10, min_run_time=0.001)
         per_token = plan.flops_per_token(
@@ -112,7 +115,7 @@ def test_report_holds_what_was_measured(tmp_path):
 
 
 def test_random_weights_have_the_layers_asked_for():
-    config = tiny_hf_model("gemma2").config
+    config = tiny_model("gemma2").original_model.config
     model = with_random_weights(_truncated(config, 5), CPU, "float32")
     assert model.cfg.n_layers == 5
     assert len(model.original_model.config.layer_types) == 5
@@ -126,11 +129,16 @@ def test_shares_are_of_the_whole():
         assert found[part] > 0
 
 
-def test_choices_are_timed():
-    found = choices(Case(tiny_model("llama"), random_tokens(2, 12), (0.1,)), 2)
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_choices_are_timed(monkeypatch, compiled):
+    """To compile rules takes longer than all else here; where there is no compiler, none are."""
+    compiled = compiled and rows.can_compile()
+    monkeypatch.setattr(rows, "can_compile", lambda: compiled)
+    found = choices(Case(tiny_model("llama"), random_tokens(2, 8), (0.1,)), 2)
     assert {"one source a pass", "weights not laid out beforehand", "512 tokens a pass"} <= set(
         found
     )
+    assert ("rules compiled" in found) == compiled
     assert found["engine"]["times_engine"] == 1
     for row in found.values():
         assert len(row["seconds"]) == 2
@@ -141,6 +149,7 @@ def test_a_choice_with_other_results_is_refused(monkeypatch):
         return list(suffixes.packings(sources, *others[:3], mixed=False))[1:]
 
     monkeypatch.setattr("benchmarks.choices._unmixed", wrong)
+    monkeypatch.setattr(rows, "can_compile", lambda: False)
     with pytest.raises(Disagreement, match="one source a pass: differs"):
         choices(Case(tiny_model("llama"), random_tokens(1, 8), (0.1,)), 1)
 

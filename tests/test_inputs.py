@@ -11,7 +11,7 @@ import pytest
 import tokenizers
 import torch
 import xarray as xr
-from measured import half_a_unit, scale
+from measured import MEASURE, few, half_a_unit, measured, scale
 from messages import one_line
 from tiny_models import CONTEXT, VOCABULARY, bridged, tiny_hf_model, tiny_model
 from transformers import PreTrainedTokenizerFast
@@ -35,8 +35,6 @@ from universal_response import (
 )
 from universal_response.metrics import METRICS
 from universal_response.sequences import passages, token_labels
-
-MEASURE = sys.modules[measure.__module__]  # its name is that of the function
 
 STRENGTHS = {"epsilons": (0.01, 0.05), "epsilon0": 0.05}
 QUICK = STRENGTHS | {"linear": False}
@@ -268,7 +266,7 @@ PROMPT = Settings.for_tokens([FIRST], **STRENGTHS)
 
 @pytest.mark.parametrize("settings", [ODD, PROMPT], ids=["odd", "prompt"])
 def test_the_tokens_given_are_measured(llama, settings):
-    dataset = measure(llama, settings)
+    dataset = measured(llama, settings)
     assert dataset.tokens.values.tolist() == [list(row) for row in settings.tokens]
     t = len(settings.tokens[0])
     assert dataset.sizes["token"] == dataset.sizes["delta_j"] == dataset.sizes["source"] == t
@@ -283,7 +281,7 @@ def test_the_tokens_given_are_measured(llama, settings):
 
 
 def test_peak_of_a_repeated_block(llama):
-    dataset = measure(llama, ODD)
+    dataset = measured(llama, ODD)
     last = dataset.last_sum.sel(delta_j=3)
     np.testing.assert_array_equal(dataset.peak_sum.isel(position=-1), last)
     assert dataset.window.values.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
@@ -291,7 +289,7 @@ def test_peak_of_a_repeated_block(llama):
 
 
 def test_no_peak_where_nothing_repeats(llama):
-    dataset = measure(llama, PROMPT)
+    dataset = measured(llama, PROMPT)
     assert not {"peak_sum", "window_sum", "linear_peak_sum", "pairs"} & set(dataset)
     assert "window" not in dataset.coords
 
@@ -329,7 +327,7 @@ def test_odd_sequences_may_fill_the_context(llama):
 
 @pytest.mark.parametrize("settings", [ODD, PROMPT], ids=["odd", "prompt"])
 def test_round_trip(speaking, tmp_path, settings):
-    dataset = measure(speaking, settings)
+    dataset = measured(speaking, settings)
     loaded = load_results(save_results(dataset, tmp_path / "a.nc"))
     assert set(loaded.variables) == set(dataset.variables)
     for name, variable in dataset.variables.items():
@@ -348,7 +346,7 @@ def test_round_trip(speaking, tmp_path, settings):
 
 
 def test_verification_sees_other_tokens(llama):
-    dataset = measure(llama, ODD)
+    dataset = measured(llama, ODD)
     changed = dataset.copy(deep=True)
     changed["tokens"] = dataset.tokens[::-1]
     assert verify(dataset, llama).agrees
@@ -356,7 +354,7 @@ def test_verification_sees_other_tokens(llama):
 
 
 def test_a_changed_label_is_found(speaking, tmp_path):
-    dataset = measure(speaking, PROMPT).assign_attrs(content_sha256="")
+    dataset = measured(speaking, PROMPT).assign_attrs(content_sha256="")
     path = save_results(dataset, tmp_path / "a.nc")
     loaded = load_results(path)
     loaded["token_label"] = loaded.token_label.str.replace("cat", "dog")
@@ -402,13 +400,13 @@ def test_labels_hold_no_character_that_cannot_be_seen():
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Settings of all measurements made."""
+    """Settings of all measurements made, of which a part is kept."""
     calls = []
     whole = MEASURE.measure
 
     def counting(model, settings, *arguments):
         calls.append(settings)
-        return whole(model, settings, *arguments)
+        return few(whole(model, settings, *arguments))
 
     monkeypatch.setattr(MEASURE, "measure", counting)
     return calls
@@ -479,7 +477,7 @@ def tick_labels(figure):
 
 @pytest.fixture
 def labelled(speaking):
-    return measure(speaking, Settings.for_tokens([[0, 11, 30, 31, 10, 10, 33, 1]], **STRENGTHS))
+    return measured(speaking, Settings.for_tokens([[0, 11, 30, 31, 10, 10, 33, 1]], **STRENGTHS))
 
 
 @pytest.mark.parametrize("metric", ["delta", "phi", "theta_source"])
@@ -507,13 +505,13 @@ def test_long_labels_are_cut(labelled):
 
 
 def test_token_ids_where_there_are_no_labels(llama):
-    figure = figures.prompt_matrix(measure(llama, PROMPT))
+    figure = figures.prompt_matrix(measured(llama, PROMPT))
     assert tick_labels(figure)[0] == [str(token) for token in FIRST]
     plt.close(figure)
 
 
 def test_several_sequences_have_places_on_the_axes_unless_one_is_named(speaking):
-    dataset = measure(speaking, ODD)
+    dataset = measured(speaking, ODD)
     figure = figures.prompt_matrix(dataset)
     assert tick_labels(figure)[0] == [str(place) for place in range(9)]
     assert "mean over 2 sequences" in figure.axes[0].get_ylabel()
@@ -588,8 +586,9 @@ def test_a_text_is_not_repeated_unless_asked(monkeypatch, capsys, folder, tmp_pa
         monkeypatch, capsys, out, "--model", folder, "--text", text, "--epsilons", "0.05"
     )
     assert code == 0, err
-    assert load_results(out).tokens.values.tolist() == [FIRST[:4], SECOND]
-    assert load_results(out).attrs["t0"] == 0
+    dataset = load_results(out)
+    assert dataset.tokens.values.tolist() == [FIRST[:4], SECOND]
+    assert dataset.attrs["t0"] == 0
 
 
 def test_measure_tokens(monkeypatch, capsys, folder, tmp_path):
@@ -599,8 +598,9 @@ def test_measure_tokens(monkeypatch, capsys, folder, tmp_path):
     )
     assert code == 0, err
     assert "tokens, 1 sequences of 10 tokens" in said
-    assert load_results(out).tokens.values.tolist() == [2 * [3, 1, 4, 1, 5]]
-    assert load_results(out).attrs["t0"] == 5
+    dataset = load_results(out)
+    assert dataset.tokens.values.tolist() == [2 * [3, 1, 4, 1, 5]]
+    assert dataset.attrs["t0"] == 5
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The oracles against each other and against the models themselves, on every family."""
 
+from functools import cache
+
 import plain
 import pytest
 import torch
@@ -15,10 +17,16 @@ def largest(x):
     return float(x.abs().max())
 
 
+@cache
+def limited(family):
+    """A model, tokens, and the limit: for all tests of one family."""
+    model, tokens = tiny_hf_model(family, torch.float64), random_tokens(2, T)
+    return model, tokens, plain.plain_limit(model, tokens)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_finite_changes_tend_to_the_limit(family):
-    model, tokens = tiny_hf_model(family, torch.float64), random_tokens(1, T)
-    limit = plain.plain_limit(model, tokens)
+    model, tokens, limit = limited(family)
     finite = plain.plain_streams(model, tokens, [EPSILON, -EPSILON])
     torch.testing.assert_close(limit.clean, finite.clean, rtol=0, atol=1e-13)
 
@@ -46,8 +54,8 @@ def test_finite_changes_tend_to_the_limit(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_changes_made_further_on_add_up_to_that_of_the_input(family, position):
     """What a change of the input is at `position`, put in there token by token."""
-    model, tokens, source = tiny_hf_model(family, torch.float64), random_tokens(2, T), 3
-    expected = plain.plain_limit(model, tokens).change[:, 0, :, source]
+    (model, tokens, limit), source = limited(family), 3
+    expected = limit.change[:, 0, :, source]
     directions = iter(expected[position].unbind(1))
     parts = plain.plain_limit(model, tokens, lambda states: next(directions), position)
     found = parts.change[:, 0].sum(2)
@@ -60,8 +68,8 @@ def test_changes_made_further_on_add_up_to_that_of_the_input(family, position):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_states_are_those_of_the_model(family):
     """With the attention that the model takes by itself, fused for most."""
-    model, tokens = tiny_hf_model(family, torch.float64), random_tokens(2, T)
-    found = plain.plain_streams(model, tokens, [0.1]).clean
+    model, tokens, limit = limited(family)
+    found = limit.clean
     with torch.no_grad(), plain.uncast():
         hidden = model(tokens, output_hidden_states=True).hidden_states
     written = plain.sublayers(model)

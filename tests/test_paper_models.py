@@ -14,6 +14,7 @@ import pytest
 import torch
 import transformers
 import xarray as xr
+from drawing import draw_whole
 from matplotlib.figure import Figure
 from tiny_models import bridged, random_tokens, random_weights, residual_streams
 from universal_response import (
@@ -312,17 +313,17 @@ def figure_functions():
 
 
 @pytest.mark.filterwarnings("error", FORWARD_MODE)
-def test_every_figure_can_be_drawn(results):
-    found = figure_functions()
+def test_every_figure_can_be_drawn(name, results):
+    found, laid_out = figure_functions(), name == "gemma-2-2b"
     assert {"fig1", "fig2", "fig3", "fig4"} <= set(found["dataset"])
     assert "fig5" in found["datasets"]
     before = mpl.get_backend()
     plt.switch_backend("agg")
     try:
         for draw in found["dataset"].values():
-            draw(results).canvas.draw()
+            draw_whole(draw(results), laid_out)
         for draw in found["datasets"].values():
-            draw({"measured": results}).canvas.draw()
+            draw_whole(draw({"measured": results}), laid_out)
     finally:
         plt.close("all")
         plt.switch_backend(before)

@@ -1,6 +1,7 @@
 """Other first changes, further on in the model, of some sources, and what may be watched."""
 
 import warnings
+from functools import cache
 
 import plain
 import pytest
@@ -8,8 +9,9 @@ import torch
 from tiny_models import VOCABULARY, bridged, random_tokens, tiny_hf_model, tiny_model
 from transformer_lens.tools.analysis import JacobianLens
 from universal_response import Direction, Scaling, Swap, inner_products, linear_inner_products
+from universal_response.propagation import chunked_inner_products
 
-T = 7  # longer than the sliding windows
+T = 6  # longer than the sliding windows
 EPSILONS = [1e-3, 0.3, 1.0]
 # Both norms, a window with norms after sublayers, parallel blocks, attention of its own, experts.
 FAMILIES = ("gpt2", "gemma3", "gpt_neox", "gptj", "falcon", "qwen3_moe")
@@ -72,21 +74,36 @@ def assert_equal(found, expected, position):
         assert error.max() < 1e-8, name
 
 
-@pytest.mark.parametrize("kind", PERTURBATIONS)
+class OneASequence:
+    """Each of them in a sequence of its own."""
+
+    name = "one a sequence"
+
+    def direction(self, states, replaced):
+        each = zip(PERTURBATIONS.values(), states.chunk(len(PERTURBATIONS)), strict=True)
+        return torch.cat(
+            [perturbation.direction(some, replaced) for (perturbation, _), some in each]
+        )
+
+    @staticmethod
+    def by_hand(states):
+        each = zip(PERTURBATIONS.values(), states, strict=True)
+        return torch.stack([direction(state) for (_, direction), state in each])
+
+
 @pytest.mark.parametrize("where", ["input", "first", "second", "inner", "last but one", "last"])
-def test_any_first_change_at_any_position(models, kind, where):
+def test_any_first_change_at_any_position(models, where):
     model, hf = models
     last = len(plain.sublayers(hf)) - 1
     places = {"input": 0, "first": 1, "second": 2, "last but one": last - 1, "last": last}
     position = places.get(where, last // 2 + 1)
-    perturbation, direction = PERTURBATIONS[kind]
-    tokens = random_tokens(2, T)
+    tokens = random_tokens(len(PERTURBATIONS), T)
     with plain.uncast():
-        at = {"perturbation": perturbation, "perturbed_position": position}
-        finite = inner_products(tokens, model, EPSILONS, **at)
-        limit = linear_inner_products(tokens, model, **at)
-    assert_equal(finite, plain.plain_streams(hf, tokens, EPSILONS, direction, position), position)
-    assert_equal(limit, plain.plain_limit(hf, tokens, direction, position), position)
+        at = {"perturbation": OneASequence(), "perturbed_position": position}
+        finite, limit = chunked_inner_products(tokens, model, [EPSILONS, None], **at)
+    made = OneASequence.by_hand, position
+    assert_equal(finite, plain.plain_streams(hf, tokens, EPSILONS, *made), position)
+    assert_equal(limit, plain.plain_limit(hf, tokens, *made), position)
 
 
 def test_another_token(models):
@@ -177,17 +194,30 @@ def test_directions_that_lead_nowhere_are_named(gpt2, vector):
 # sources ------------------------------------------------------------------------------------------
 
 
+@cache
+def rows_of_all(name):
+    """A model, tokens, and what all sources give at finite strengths and in the limit."""
+    model, tokens = tiny_model(name, torch.float64), random_tokens(3, T)
+    with plain.uncast():
+        every = inner_products(tokens, model, EPSILONS), linear_inner_products(tokens, model)
+    return model, tokens, every
+
+
 @pytest.mark.parametrize("name", ["gemma3", "gptj"])
 @pytest.mark.parametrize("tokens_per_pass", [None, 1, 30])
 def test_some_sources_are_rows_of_all(name, tokens_per_pass):
-    model, tokens = tiny_model(name, torch.float64), random_tokens(3, T)
-    sources = torch.tensor([[3, 0], [6, 3], [1, 5]])
+    model, tokens, of_all = rows_of_all(name)
+    sources = torch.tensor([[3, 0], [5, 3], [1, 4]])
     with plain.uncast():
-        for measure in (
-            lambda **some: inner_products(tokens, model, EPSILONS, **some),
-            lambda **some: linear_inner_products(tokens, model, **some),
+        for every, measure in zip(
+            of_all,
+            (
+                lambda **some: inner_products(tokens, model, EPSILONS, **some),
+                lambda **some: linear_inner_products(tokens, model, **some),
+            ),
+            strict=True,
         ):
-            every, passed = measure(), []
+            passed = []
             some = measure(sources=sources, tokens_per_pass=tokens_per_pass, progress=passed.append)
             strengths = some.response_response.shape[1]
             assert sum(passed) == strengths * int((T - sources).sum())

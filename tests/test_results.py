@@ -1,16 +1,15 @@
 """What the shipped results must show, asserted from them and from a small fresh measurement."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from shipped import RESULTS, shipped_results
 from universal_response import (
     DEFAULT,
     REGISTRY,
     Settings,
     load_model,
-    load_results,
     measure,
     measurement,
     response,
@@ -19,7 +18,6 @@ from universal_response.measurement.results import attributes_in
 from universal_response.measurement.schema import kind_in
 from universal_response.sequences import repeated_random_tokens
 
-RESULTS = Path(__file__).parents[1] / "results"
 FILES = [
     path for path in sorted(RESULTS.glob("*.nc")) if kind_in(attributes_in(path)) == "response"
 ]
@@ -30,17 +28,17 @@ SMALL = (3e-4, 0.05)  # the range over which chi_delta follows epsilon / epsilon
 
 @pytest.fixture(scope="module", params=FILES, ids=lambda path: path.stem)
 def any_file(request):
-    return load_results(request.param)
+    return shipped_results(request.param.stem)
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=lambda path: path.stem)
 def shipped(request):
-    return load_results(request.param)
+    return shipped_results(request.param.stem)
 
 
 @pytest.fixture(scope="module")
 def smollm2():
-    return load_results(RESULTS / "smollm2-135m.nc")
+    return shipped_results("smollm2-135m")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +82,7 @@ def test_shipped_scale_is_that_of_the_paper(shipped):
 
 def test_shipped_files_are_named_after_their_models():
     for path in MODELS:
-        assert load_results(path).attrs["model"] == path.stem
+        assert shipped_results(path.stem).attrs["model"] == path.stem
 
 
 def test_shipped_provenance_is_complete(any_file):

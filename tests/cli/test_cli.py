@@ -10,20 +10,18 @@ from types import SimpleNamespace
 import pytest
 import typer
 from command_line import run
+from measured import MEASURE, few, measured
 from tiny_models import tiny_hf_model, tiny_model
 from universal_response import (
     Settings,
     cli,
     companion,
-    measure,
     measurement,
     models,
     save_results,
 )
 from universal_response.cli import measuring
 from universal_response.propagation.change import NoRule
-
-MEASURE = sys.modules[measure.__module__]  # its name is that of the function
 
 
 @pytest.mark.parametrize(
@@ -166,7 +164,7 @@ def test_figures_measures_once(monkeypatch, capsys, tmp_path):
 
     def counted(model, settings, *others):
         measured.append(settings.seed)
-        return real(model, settings, *others)
+        return few(real(model, settings, *others))
 
     def fails_at_first(notebook, *_):
         run_before.append(notebook)
@@ -255,7 +253,7 @@ def shipped(tmp_path, monkeypatch):
     tiny = tiny_model("llama")
     monkeypatch.setattr(models, "load_model", lambda *_, **__: tiny)
     measuring._loaded.cache_clear()
-    dataset = measure(tiny, Settings(t0=5, batch=2, epsilons=(0.01, 0.05)))
+    dataset = measured(tiny, Settings(t0=5, batch=2, epsilons=(0.01, 0.05)))
     return save_results(dataset, tmp_path / "tiny.nc")
 
 

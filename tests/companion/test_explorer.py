@@ -8,7 +8,8 @@ from pathlib import Path
 import made_up
 import numpy as np
 import pytest
-from universal_response import REGISTRY, figures, load_results, response
+from shipped import shipped_results
+from universal_response import REGISTRY, figures, response
 from universal_response.companion import explorer
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def scripts():
 @pytest.fixture(scope="module", params=MODELS)
 def shipped(request, scripts):
     """Results of a model and what the browser makes of them."""
-    dataset = load_results(RESULTS / f"{request.param}.nc")
+    dataset = shipped_results(request.param)
     return dataset, value_of(scripts[f"explorer-{request.param}.js"])
 
 
@@ -56,7 +57,7 @@ def test_every_model_with_results_is_there_by_its_title(scripts):
     assert index["models"] == {name: REGISTRY[name].title for name in MODELS}
     for name in MODELS:
         assert scripts[f"explorer-{name}.js"].startswith(f'EXPLORER.data["{name}"] = ')
-        assert set(load_results(RESULTS / f"{name}.nc").metric.values) == set(index["metrics"])
+        assert set(shipped_results(name).metric.values) == set(index["metrics"])
 
 
 def test_scripts_are_small_and_of_plain_characters(scripts):

@@ -4,8 +4,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from shipped import shipped_results
 from typer.testing import CliRunner
-from universal_response import Settings, cli, companion, load_results, measurement, provenance
+from universal_response import Settings, cli, companion, measurement, provenance
 from universal_response.measurement import settings_of
 from universal_response.measurement.results import attributes_in
 from universal_response.measurement.schema import kind_in
@@ -18,7 +19,7 @@ RESPONSES = [path for path in SHIPPED if kind_in(attributes_in(path)) == "respon
 
 @pytest.mark.parametrize("path", RESPONSES, ids=lambda path: path.stem)
 def test_the_command_has_the_settings_of_the_file(path, monkeypatch):
-    dataset = load_results(path)
+    dataset = shipped_results(path.stem)
     asked = settings_of(dataset)
     said = provenance.command(dataset)
     if asked.tokens is not None or not asked.linear:
@@ -41,7 +42,7 @@ def test_the_command_has_the_settings_of_the_file(path, monkeypatch):
 
 
 def test_summary_has_a_row_a_file():
-    datasets = {path.stem: load_results(path, kind=None) for path in SHIPPED}
+    datasets = {path.stem: shipped_results(path.stem) for path in SHIPPED}
     table = provenance.summary(datasets)
     assert table.file.tolist() == [path.stem for path in SHIPPED]
     for row, dataset in zip(table.itertuples(), datasets.values(), strict=True):
@@ -59,6 +60,6 @@ def test_durations(seconds, said):
 
 
 def test_defaults_are_left_out():
-    dataset = load_results(next(path for path in SHIPPED if path.stem == "gemma-3-270m"))
+    dataset = shipped_results("gemma-3-270m")
     assert settings_of(dataset).t0 == Settings().t0
     assert provenance.command(dataset) == "make figures MODEL=gemma-3-270m"

@@ -71,7 +71,8 @@ def test_files_are_written_and_repeat(dataset, tmp_path):
     for folder in ("one", "two"):
         figure = figures.peak_shift({"made up": dataset})
         written.append(figures.save(figure, tmp_path / folder, "peak"))
-    assert [path.suffix for path in written[0]] == [".png", ".svg", ".pdf", ".csv"]
+    assert [path.name for path in written[0]] == ["peak.png", "peak.svg", "peak.pdf", "peak.csv"]
+    assert all(path.stat().st_size > 10_000 for path in written[0][:-1])
     for first, second in zip(*written, strict=True):
         assert first.read_bytes() == second.read_bytes()
     table = pd.read_csv(written[0][-1])

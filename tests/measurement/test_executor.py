@@ -13,7 +13,7 @@ from tiny_models import tiny_hf_model, tiny_model
 from universal_response import Settings, load_model, measure
 from universal_response.measurement import workers
 
-SETTINGS = Settings(t0=6, batch=6, epsilons=(0.01, 0.05), sequences_per_chunk=1, device="cpu")
+SETTINGS = Settings(t0=6, batch=3, epsilons=(0.01, 0.05), sequences_per_chunk=1, device="cpu")
 SHARDS = 2 * SETTINGS.batch
 
 

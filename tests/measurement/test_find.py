@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from measured import MEASURE, numbers
+from measured import MEASURE, few, measured, numbers
 from messages import one_line
 from tiny_models import tiny_model
 from universal_response import (
@@ -16,7 +16,6 @@ from universal_response import (
     Settings,
     Swap,
     load_results,
-    measure,
     measure_into,
     measurement,
     models,
@@ -31,12 +30,12 @@ SMALL = Settings(t0=3, batch=2, epsilons=(0.01, 0.05, 0.2), epsilon0=0.05, seed=
 
 @pytest.fixture
 def counted(single, monkeypatch):
-    """Counts measurements of a model called `tiny`."""
+    """Counts measurements of a model called `tiny`, and gives a part of their results."""
     calls = []
 
     def counting(model, settings, progress=False, shards=None, executor=None):
         calls.append(settings)
-        return measure(single, settings, progress).assign_attrs(model=model)
+        return few(measured(single, settings)).assign_attrs(model=model)
 
     monkeypatch.setattr(MEASURE, "measure", counting)
     return calls
@@ -45,7 +44,7 @@ def counted(single, monkeypatch):
 @pytest.fixture(scope="module")
 def small(single, tmp_path_factory):
     """A file of `SMALL`."""
-    found = measure(single, SMALL).assign_attrs(model="tiny")
+    found = few(measured(single, SMALL)).assign_attrs(model="tiny")
     return load_results(save_results(found, tmp_path_factory.mktemp("small") / "small.nc"))
 
 
@@ -173,9 +172,9 @@ def test_a_folder_may_be_written_in_several_ways(counted, tmp_path, monkeypatch)
 
     def counting(model, settings, *others):
         counted.append(model)
-        return measure_small(settings).assign_attrs(model=str(Path(model)))
+        return few(measure_small(settings)).assign_attrs(model=str(Path(model)))
 
-    measure_small = functools.partial(measure, tiny_model("llama"))
+    measure_small = functools.partial(measured, tiny_model("llama"))
     monkeypatch.setattr(MEASURE, "measure", counting)
     for written in ("model", "./model", "model/"):
         results_for(written, SMALL, tmp_path)

@@ -7,7 +7,7 @@ import plain
 import pytest
 import torch
 import xarray as xr
-from measured import MEASURE, SETTINGS, half_a_unit, numbers, scale, without_run
+from measured import MEASURE, SETTINGS, half_a_unit, measured, numbers, scale, without_run
 from messages import one_line
 from tiny_models import LAYERS, VOCABULARY
 from universal_response import Settings, measure, measurement, repeated_random_tokens, response
@@ -232,7 +232,7 @@ def tolerance(metric):
 
 
 def test_witness_is_the_first_sequence_alone(gpt2, dataset):
-    alone = measure(gpt2, dataclasses.replace(SETTINGS, batch=1))
+    alone = measured(gpt2, dataclasses.replace(SETTINGS, batch=1))
     for name, average in (("witness", "response"), ("linear_witness", "linear")):
         np.testing.assert_allclose(dataset[name], alone[average], rtol=1e-6, atol=1e-6)
         np.testing.assert_array_equal(alone[average], alone[name])

@@ -6,6 +6,7 @@ import socket
 import sys
 import weakref
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,10 +32,11 @@ from universal_response.measurement.plan.size import size_with
 from universal_response.measurement.plan.words import in_time
 from universal_response.measurement.settings import sources_of
 from universal_response.models import weights
+from universal_response.models.conversion import converted
 from universal_response.propagation import products
 
 EPSILONS = (0.01, 0.05, 0.3)
-FINITE = Settings(t0=10, batch=2, epsilons=EPSILONS, linear=False)
+FINITE = Settings(t0=7, batch=2, epsilons=EPSILONS, linear=False)
 LINEAR = replace(FINITE, linear=True)
 PARAMETERS = {
     "smollm2-135m": 134_515_008,
@@ -67,11 +69,23 @@ def rate(monkeypatch):
     monkeypatch.setattr(PLAN, "matrix_product_rate", lambda *_: 1e11)
 
 
-def tiny_size(architecture, folder):
-    """Size of a tiny model from a folder with nothing but its configuration."""
-    tiny_hf_model(architecture).config.save_pretrained(folder)
+def write_config(architecture, folder):
+    """Nothing of a tiny model but its configuration."""
+    tiny_model(architecture).original_model.config.save_pretrained(folder)
     assert [path.name for path in folder.iterdir()] == ["config.json"]
-    return plan.size_of(str(folder))
+
+
+@pytest.fixture(scope="module")
+def tiny_size(tmp_path_factory):
+    """Size of a tiny model, known from its configuration."""
+
+    @cache
+    def size(architecture):
+        folder = tmp_path_factory.mktemp(architecture)
+        write_config(architecture, folder)
+        return plan.size_of(str(folder))
+
+    return size
 
 
 @pytest.fixture
@@ -92,8 +106,8 @@ def clean_pass(size):
 
 @pytest.mark.usefixtures("counted_kernels")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_flops_are_those_the_engine_does(architecture, tmp_path):
-    size, model = tiny_size(architecture, tmp_path), tiny_model(architecture)
+def test_flops_are_those_the_engine_does(architecture, tiny_size):
+    size, model = tiny_size(architecture), tiny_model(architecture)
     tokens = random_tokens(FINITE.batch, 2 * FINITE.t0)
     with FlopCounterMode(display=False) as counter:
         inner_products(tokens, model, EPSILONS)
@@ -104,8 +118,8 @@ def test_flops_are_those_the_engine_does(architecture, tmp_path):
 
 @pytest.mark.usefixtures("counted_kernels")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_linear_limit_costs_as_much_as_one_strength(architecture, tmp_path):
-    size, model = tiny_size(architecture, tmp_path), tiny_model(architecture)
+def test_linear_limit_costs_as_much_as_one_strength(architecture, tiny_size):
+    size, model = tiny_size(architecture), tiny_model(architecture)
     tokens = random_tokens(FINITE.batch, 2 * FINITE.t0)
     with FlopCounterMode(display=False) as counter:
         linear_inner_products(tokens, model)
@@ -227,8 +241,8 @@ def test_weights_in_the_blocks_by_hand(name, weights):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_size_is_that_of_the_loaded_model(architecture, tmp_path):
-    size, cfg = tiny_size(architecture, tmp_path), tiny_model(architecture).cfg
+def test_size_is_that_of_the_loaded_model(architecture, tiny_size):
+    size, cfg = tiny_size(architecture), tiny_model(architecture).cfg
     heads = cfg.n_heads, cfg.n_key_value_heads or cfg.n_heads, cfg.d_head
     assert (size.heads, size.key_value_heads, size.head_dim) == heads
     of_cfg = cfg.n_layers, cfg.d_model, cfg.d_mlp, cfg.n_ctx
@@ -245,7 +259,8 @@ def test_registered_architecture_is_that_of_the_data_file(name):
         file = models.fetch_weights(name)
     elif not file.exists():
         pytest.skip(f"{file.name} is not on this machine")
-    config = models.config_of(str(file.parent))
+    # Of its copy, which is that of the file bit for bit: to read the file takes half a minute.
+    config = models.config_of(str(converted(file)))
     found = config.to_dict()
     registered = models.REGISTRY[name].config
     assert {key: found[key] for key in registered if key != "architectures"} == {
@@ -290,8 +305,8 @@ class LiveMemory(TorchDispatchMode):
 
 @pytest.mark.parametrize("linear", [True, False])
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2", "gpt_neox"])
-def test_memory_is_a_fair_upper_estimate(architecture, linear, tmp_path):
-    size, model = tiny_size(architecture, tmp_path), tiny_model(architecture)
+def test_memory_is_a_fair_upper_estimate(architecture, linear, tiny_size):
+    size, model = tiny_size(architecture), tiny_model(architecture)
     # One strength, so that the linear limit decides, or many, so that the metrics do.
     epsilons = (0.05,) if linear else tuple(0.01 * n for n in range(1, 21))
     settings = replace(FINITE, epsilons=epsilons, linear=linear)
@@ -301,8 +316,8 @@ def test_memory_is_a_fair_upper_estimate(architecture, linear, tmp_path):
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_memory_does_not_grow_with_strengths_or_batch(architecture, tmp_path):
-    size = tiny_size(architecture, tmp_path)
+def test_memory_does_not_grow_with_strengths_or_batch(architecture, tiny_size):
+    size = tiny_size(architecture)
     few = replace(FINITE, t0=CONTEXT // 2, batch=4, epsilons=tuple(np.linspace(0.05, 1, 900)))
     many = replace(few, batch=64, epsilons=tuple(np.linspace(0.05, 1, 3000)))
     found = plan.working_bytes(size, few, "cpu")
@@ -457,7 +472,7 @@ def test_plan_warns_of_memory(monkeypatch, capsys, rate):
 
 
 def test_plan_of_a_folder(monkeypatch, capsys, rate, tmp_path, no_network):
-    tiny_size("qwen2", tmp_path)
+    write_config("qwen2", tmp_path)
     code, out, err = run(monkeypatch, capsys, "--model", tmp_path, "--t0", 4, "--device", "cpu")
     assert (code, err) == (0, "")
     assert "on this machine" in out

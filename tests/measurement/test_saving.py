@@ -8,6 +8,18 @@ from measured import numbers
 from messages import one_line
 from universal_response import load_results, save_results
 
+VARIABLES = [
+    "tokens",
+    "sources",
+    "n_pairs",
+    "response",
+    "fraction",
+    "map",
+    "peak_log_n",
+    "pairs",
+    "state_length",
+]
+
 
 def test_round_trip(dataset, tmp_path):
     before = dataset.copy(deep=True)
@@ -32,20 +44,26 @@ def test_missing_file(tmp_path):
         load_results(tmp_path / "nothing.nc")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "tokens",
-        "sources",
-        "n_pairs",
-        "response",
-        "fraction",
-        "map",
-        "peak_log_n",
-        "pairs",
-        "state_length",
-    ],
-)
+@pytest.fixture(scope="module")
+def few(dataset):
+    """Some of the variables, since each takes its time to be written and to be read."""
+    return dataset[VARIABLES]
+
+
+@pytest.fixture(scope="module")
+def file_bytes(few, tmp_path_factory):
+    return save_results(few, tmp_path_factory.mktemp("saved") / "results.nc").read_bytes()
+
+
+@pytest.fixture
+def saved(file_bytes, tmp_path):
+    """A results file of one's own."""
+    path = tmp_path / "results.nc"
+    path.write_bytes(file_bytes)
+    return path
+
+
+@pytest.mark.parametrize("name", VARIABLES)
 def test_changed_number(saved, name):
     with h5py.File(saved, "r+") as file:
         values = file[name][...]
@@ -91,8 +109,8 @@ def test_text_file(tmp_path):
 
 
 @pytest.mark.parametrize("schema_version", [0, 1, 4, "2b"])
-def test_other_schema_version(dataset, tmp_path, schema_version):
-    other = dataset.assign_attrs(schema_version=schema_version)
+def test_other_schema_version(few, tmp_path, schema_version):
+    other = few.assign_attrs(schema_version=schema_version)
     path = save_results(other, tmp_path / "other.nc")
     with pytest.raises(ValueError, match=one_line(f"results=[^\n]*version {schema_version}")):
         load_results(path)
@@ -106,9 +124,9 @@ def test_netcdf_file_of_something_else(tmp_path):
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_failed_save_leaves_nothing_and_harms_nothing(dataset, tmp_path, monkeypatch, exists):
+def test_failed_save_leaves_nothing_and_harms_nothing(few, tmp_path, monkeypatch, exists):
     path = tmp_path / "results.nc"
-    before = load_results(save_results(dataset, path))
+    before = load_results(save_results(few, path))
     if not exists:
         path.unlink()
 
@@ -120,7 +138,7 @@ def test_failed_save_leaves_nothing_and_harms_nothing(dataset, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(xr.Dataset, "to_netcdf", fail)
         with pytest.raises(OSError, match="no space"):
-            save_results(2 * dataset, path)
+            save_results(2 * few, path)
     assert [file.name for file in tmp_path.iterdir()] == (["results.nc"] if exists else [])
     if exists:
         xr.testing.assert_equal(load_results(path), before)

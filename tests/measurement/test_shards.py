@@ -138,8 +138,18 @@ def run_child(path, model, last=None):
 
 
 @pytest.fixture(scope="module")
-def whole(model, tmp_path_factory):
-    """Results that were not interrupted, and the number of moments that took."""
+def finished(model, tmp_path_factory):
+    """A folder with all shards of a measurement, and its results."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, measure(model, SETTINGS, shards=folder)
+
+
+@pytest.fixture(scope="module")
+def whole(model, finished, tmp_path_factory):
+    """Results that were not interrupted, and the number of moments that took.
+
+    After a measurement in this process: what is imported by its first one, no child imports again.
+    """
     folder = tmp_path_factory.mktemp("whole")
     told = run_child(folder / NAME, model)
     assert [path.name for path in folder.iterdir()] == [NAME]
@@ -151,6 +161,7 @@ def moments_for(shards):
     return shards * (PASSES + 3) + 3 + SHARDS
 
 
+@pytest.mark.slow
 def test_killed_ten_times_at_random(model, whole, tmp_path):
     """A child lives for a shard on average: some die inside one, some while one is saved."""
     generator = np.random.default_rng(1)
@@ -170,27 +181,25 @@ def test_killed_ten_times_at_random(model, whole, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
-@pytest.mark.parametrize(
-    ("moment", "kind", "shards", "saved"),
-    [
+@pytest.mark.slow
+def test_killed_at_the_edges(model, whole, tmp_path):
+    """A file has its name when it is complete, and not before; each child goes on from the last."""
+    expected, n = whole
+    assert n == moments_for(SHARDS)
+    for moment, kind, n_shards, saved in (
         (1, "pass", 0, False),
         (PASSES + 1, "writing .npz", 0, False),
         (PASSES + 2, "written .npz", 0, False),
         (PASSES + 3, "renamed .npz", 1, False),
-        (-SHARDS - 2, "writing .nc", SHARDS, False),
-        (-SHARDS, "renamed .nc", SHARDS, True),
-        (-SHARDS // 2, "removed", SHARDS // 2, True),
-    ],
-)
-def test_killed_at_the_edges(model, whole, tmp_path, moment, kind, shards, saved):
-    """A file has its name when it is complete, and not before."""
-    expected, n = whole
-    assert n == moments_for(SHARDS)
-    assert run_child(tmp_path / NAME, model, moment if moment > 0 else n + moment) == kind
-    assert len(list(tmp_path.glob("*.shards/*.npz"))) == shards
-    assert (tmp_path / NAME).exists() == saved
-    if saved:
-        assert_same(load_results(tmp_path / NAME), expected)
+        (moments_for(SHARDS - 1) - SHARDS - 2, "writing .nc", SHARDS, False),
+        (moments_for(0) - SHARDS, "renamed .nc", SHARDS, True),
+        (moments_for(0) - SHARDS // 2, "removed", SHARDS // 2, True),
+    ):
+        assert run_child(tmp_path / NAME, model, moment) == kind
+        assert len(list(tmp_path.glob("*.shards/*.npz"))) == n_shards
+        assert (tmp_path / NAME).exists() == saved
+        if saved:
+            assert_same(load_results(tmp_path / NAME), expected)
     run_child(tmp_path / NAME, model)
     assert_same(load_results(tmp_path / NAME), expected)
     assert not list(tmp_path.glob("*.shards"))
@@ -200,10 +209,14 @@ def test_killed_at_the_edges(model, whole, tmp_path, moment, kind, shards, saved
 
 
 @pytest.fixture(scope="module")
-def finished(model, tmp_path_factory):
-    """A folder with all shards of a measurement, and its results."""
-    folder = tmp_path_factory.mktemp("finished")
-    return folder, measure(model, SETTINGS, shards=folder)
+def job(model):
+    return prepare(model, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def stored(finished, tmp_path_factory):
+    """Its results, written and read again."""
+    return load_results(save_results(finished[1], tmp_path_factory.mktemp("stored") / NAME))
 
 
 @pytest.fixture
@@ -248,21 +261,59 @@ def flip(whole):
     return whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [cut(0), cut(0.01), cut(0.5), cut(0.99), flip, lambda whole: b"C(i, j)\n1.0\n"],
-    ids=["empty", "head", "half", "no end", "flipped bit", "text"],
-)
-@pytest.mark.parametrize("kind", ["finite", "linear"])
-def test_damaged_shard_is_measured_again(model, passes, folder, finished, kind, damage):
-    path = sorted(folder.glob(f"{kind}-*"))[2]
-    whole = path.read_bytes()
-    path.write_bytes(damage(whole))
+DAMAGES = {
+    "empty": cut(0),
+    "head": cut(0.01),
+    "half": cut(0.5),
+    "no end": cut(0.99),
+    "flipped bit": flip,
+    "text": lambda whole: b"C(i, j)\n1.0\n",
+}
+KINDS = ("finite", "linear")
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_shard_is_none(job, folder, kind, damage):
+    path, known = sorted(folder.glob(f"{kind}-*"))[2], shards.identity(job)
+    assert shards.load_shard(path, known)
+    path.write_bytes(damage(path.read_bytes()))
+    assert shards.load_shard(path, known) == {}
+
+
+def test_damaged_shards_are_measured_again(model, passes, folder, finished):
+    paths = [path for kind in KINDS for path in sorted(folder.glob(f"{kind}-*"))[:3]]
+    for path, damage in zip(paths, DAMAGES.values(), strict=True):
+        path.write_bytes(damage(path.read_bytes()))
     found, measured = resume(model, passes, folder)
-    assert measured == 1
+    assert measured == len(DAMAGES)
     assert_same(found, finished[1])
     assert len(list(folder.iterdir())) == SHARDS
     assert resume(model, passes, folder)[1] == 0
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".nc"])
+def test_interrupted_while_saving(model, folder, stored, tmp_path, monkeypatch, suffix):
+    """A file has its name when it is complete, and not before: children are killed there too."""
+    replace, path, missing = os.replace, tmp_path / NAME, 2 if suffix == ".npz" else 0
+    shards_beside = folder.rename(path.with_suffix(".shards"))
+    for shard in sorted(shards_beside.iterdir())[:missing]:
+        shard.unlink()
+
+    def interrupted(source, target):
+        if Path(target).suffix == suffix:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            measure_into(path, model, SETTINGS)
+    assert not path.exists()
+    assert len(list(shards_beside.glob("*.npz"))) == SHARDS - missing
+    measure_into(path, model, SETTINGS)
+    assert not shards_beside.exists()
+    assert_same(load_results(path), stored)
 
 
 def test_unfinished_shard_is_not_used(model, passes, folder, finished):
@@ -275,27 +326,32 @@ def test_unfinished_shard_is_not_used(model, passes, folder, finished):
     assert not list(folder.glob("*.partial"))
 
 
-def assert_foreign(model, passes, folder, expected, settings=SETTINGS):
-    """Nothing in the folder is used; what is put in its place is."""
-    found, measured = resume(model, passes, folder, settings)
-    assert measured == SHARDS
-    assert_same(found, expected)
-    assert resume(model, passes, folder, settings)[1] == 0
+def assert_foreign(job, folder):
+    """None of the shards in the folder is one of this measurement."""
+    known = shards.identity(job)
+    assert [shards.load_shard(path, known) for path in folder.iterdir()] == SHARDS * [{}]
 
 
 @pytest.mark.parametrize(
     "change",
     [{"seed": 8}, {"epsilons": (0.02, 0.05)}, {"epsilon0": 0.01}, {"sources": 2}, {"distance": 2}],
 )
-def test_shards_of_other_settings_are_not_used(model, passes, folder, change):
-    other = dataclasses.replace(SETTINGS, **change)
-    assert_foreign(model, passes, folder, measure(model, other), other)
+def test_shards_of_other_settings_are_foreign(model, folder, change):
+    assert_foreign(prepare(model, dataclasses.replace(SETTINGS, **change)), folder)
 
 
-def test_shards_of_other_weights_are_not_used(model, weights, passes, folder, finished):
+def test_foreign_shards_are_not_used(model, passes, folder):
+    """What is put in their place is."""
+    other = dataclasses.replace(SETTINGS, seed=8)
+    found, measured = resume(model, passes, folder, other)
+    assert measured == SHARDS
+    assert_same(found, measure(model, other))
+    assert resume(model, passes, folder, other)[1] == 0
+
+
+def test_shards_of_other_weights_are_foreign(weights, folder):
     other = load_model(str(weights / "other"), device="cpu", tokenizer=False)
-    measure(other, SETTINGS, shards=folder)
-    assert_foreign(model, passes, folder, finished[1])
+    assert_foreign(prepare(other, SETTINGS), folder)
 
 
 @pytest.fixture
@@ -307,13 +363,9 @@ def library(tmp_path, monkeypatch):
     return copy
 
 
-def test_the_same_text_in_another_place_is_the_same_library(model, passes, folder, library):
-    assert resume(model, passes, folder)[1] == 0
-
-
-@pytest.fixture(scope="module")
-def job(model):
-    return prepare(model, SETTINGS)
+def test_the_same_text_in_another_place_is_the_same_library(job, library, folder):
+    known = shards.identity(job)
+    assert all(shards.load_shard(path, known) for path in folder.iterdir())
 
 
 def edited(library, name):
@@ -362,9 +414,9 @@ def test_shards_of_other_rules_are_others(job, library, name):
     assert shards.identity(job) != before
 
 
-def test_shards_of_other_rules_are_not_used(model, passes, folder, finished, library):
+def test_shards_of_other_rules_are_foreign(job, folder, library):
     edited(library, "propagation/rules/norms.py")
-    assert_foreign(model, passes, folder, finished[1])
+    assert_foreign(job, folder)
 
 
 def test_every_file_that_decides_the_bits_of_a_shard_is_there():
@@ -378,10 +430,10 @@ def test_every_file_that_decides_the_bits_of_a_shard_is_there():
     assert len(shards.code(shards.CODE)) >= len(shards.CODE)
 
 
-def test_shards_of_other_threads_are_not_used(model, passes, folder, monkeypatch):
+def test_shards_of_other_threads_are_foreign(model, folder, monkeypatch):
     """Sums are taken in another order."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
-    assert resume(model, passes, folder)[1] == SHARDS
+    assert_foreign(prepare(model, SETTINGS), folder)
 
 
 def test_unknown_weights_cannot_be_resumed(tmp_path):
@@ -390,7 +442,7 @@ def test_unknown_weights_cannot_be_resumed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, finished, monkeypatch):
+def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, stored, monkeypatch):
     """As with Ctrl-C: finished shards stay beside the file to come, and go when it is there."""
     name, one_shard = str(weights / "tiny"), workers.measure_shard
     measured = []
@@ -418,7 +470,7 @@ def test_results_by_name_go_on_after_an_interruption(weights, tmp_path, finished
     assert len(measured) == SHARDS
     (saved,) = tmp_path.iterdir()
     assert saved.suffix == ".nc"
-    assert_same(found, load_results(save_results(finished[1], tmp_path / "new" / NAME)))
+    assert_same(found, stored)
     # From the file, from now on.
     results_for(name, SETTINGS, tmp_path)
     assert len(measured) == SHARDS

@@ -24,7 +24,7 @@ from universal_response import (
 from universal_response.metrics import LINEAR_METRICS, METRICS
 from universal_response.propagation import linear_inner_products
 
-T = 12  # longer than the sliding window of the Gemma models
+T = 8  # longer than the sliding window of the Gemma models
 STRENGTHS = [10**-1.5, 1e-2, 10**-2.5, 1e-3]
 # These round in double precision where the response passes. Norms of the others compute in single
 # precision inside: an error of about 1e-8, or 1e-4 of the response to the weakest strength.
@@ -204,42 +204,6 @@ def test_sequences_do_not_influence_each_other(architecture):
         torch.testing.assert_close(getattr(alone, name)[:, :, 0], getattr(together, name)[:, :, 1])
 
 
-def test_model_is_left_as_it_was(limit):
-    points = limit.model.hook_dict.values()
-    with torch.no_grad():
-        before = limit.model(limit.tokens)
-        linear_inner_products(limit.tokens, limit.model)
-        assert not any(point.fwd_hooks for point in points)
-        assert torch.equal(limit.model(limit.tokens), before)
-
-
-def test_number_of_tokens_passed(gpt2):
-    reported = []
-    linear_inner_products(random_tokens(2, T), gpt2, progress=reported.append)
-    assert sum(reported) == 2 * T * (T + 1) // 2
-
-
-def test_after_an_exception_it_works_again():
-    model, tokens = tiny_model("gpt2"), random_tokens(1, 6)
-    before = linear_inner_products(tokens, model)
-    passes = []
-
-    def fail(module, args):
-        passes.append(module)
-        if len(passes) == 3:
-            raise RuntimeError("interrupted")
-
-    handle = model.blocks[1].original_component.register_forward_pre_hook(fail)
-    try:
-        with pytest.raises(RuntimeError, match="interrupted"):
-            linear_inner_products(tokens, model, tokens_per_pass=1)
-    finally:
-        handle.remove()
-    assert not any(point.fwd_hooks for point in model.hook_dict.values())
-    again = linear_inner_products(tokens, model)
-    assert torch.equal(again.response_response, before.response_response)
-
-
 @pytest.mark.parametrize(
     ("dtype", "relative", "absolute"),
     [(torch.float32, 1e-4, 1e-4), (torch.bfloat16, 0.2, 0.05)],
@@ -253,11 +217,6 @@ def test_lower_precision_gives_the_same_to_what_it_holds(dtype, relative, absolu
         assert getattr(low, name).dtype == torch.float32
     a, b = (METRICS["delta"](found)[-1, 0, 0, *upper].float() for found in (low, exact))
     torch.testing.assert_close(a, b, rtol=relative, atol=absolute)
-
-
-def test_too_many_tokens_are_named(gpt2):
-    with pytest.raises(ValueError, match=r"\Atokens[^\n]*65[^\n]*64[^\n]*\Z"):
-        linear_inner_products(random_tokens(1, 65), gpt2)
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """The engine against plain full forward passes of every family, and what it promises."""
 
-import gc
 import warnings
 from dataclasses import fields
 from functools import cached_property
@@ -21,7 +20,7 @@ from universal_response.metrics import METRICS
 from universal_response.propagation import chunked_inner_products, positions
 from universal_response.propagation.blocks import unbridged
 
-T = 8  # longer than the sliding windows
+T = 6  # longer than the sliding windows
 EPSILONS = [1e-3, 0.05, 0.3, 1.0]
 WEAK = 1e-6
 SOME = [0.05, 1.0]
@@ -60,8 +59,7 @@ class Compared:
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def compared(request):
-    yield Compared(request.param)
-    gc.collect()
+    return Compared(request.param)
 
 
 def errors(found, expected, name):
@@ -198,7 +196,7 @@ def test_positions_are_those_of_the_blocks(compared):
 
 
 def test_model_is_left_as_it_was(compared):
-    model, tokens = compared.model, compared.tokens[:, :3]
+    model, tokens = compared.model, compared.tokens[:, :2]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = model(tokens)  # the bridge wires hooks of its own in its first pass

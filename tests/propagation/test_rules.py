@@ -8,7 +8,7 @@ nothing, as for the sigmoid, that is 1e-6 of the result itself.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import mpmath
 import numpy as np
@@ -27,7 +27,10 @@ TINY = float(np.finfo(np.float32).tiny)
 
 _mp = np.vectorize(lambda x: MP.mpf(float(x)), otypes=[object])
 _float = np.vectorize(float, otypes=[float])
-exp, erfc, root = (np.frompyfunc(each, 1, 1) for each in (MP.exp, MP.erfc, MP.sqrt))
+# Of the same numbers again and again: values that many changes are made to, terms of one equation.
+exp, erfc, root = (
+    np.frompyfunc(lru_cache(1 << 16)(each), 1, 1) for each in (MP.exp, MP.erfc, MP.sqrt)
+)
 
 
 def check(found, exact, terms, scale=1):

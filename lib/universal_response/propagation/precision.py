@@ -24,13 +24,14 @@ class FullPrecision(TorchFunctionMode):
         args: tuple = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = dict(kwargs or {})
-        if args and isinstance(args[0], Tensor) and args[0].dtype == torch.float64:
+        kwargs = kwargs or {}
+        # Most functions cannot cast: they are passed on as fast as may be.
+        casts = func is torch.Tensor.float or func in _TYPED
+        if casts and args and isinstance(args[0], Tensor) and args[0].dtype == torch.float64:
             if func is torch.Tensor.float:
                 return args[0]
-            if func in _TYPED:
-                args = tuple(_raised(each) for each in args)
-                kwargs = {name: _raised(each) for name, each in kwargs.items()}
+            args = tuple(_raised(each) for each in args)
+            kwargs = {name: _raised(each) for name, each in kwargs.items()}
         return func(*args, **kwargs)
 
 
