@@ -5,6 +5,7 @@ import torch
 import xarray as xr
 
 from universal_response.heads.circuits import (
+    Factors,
     k_composition,
     ov_circuit,
     positive_share,
@@ -13,7 +14,7 @@ from universal_response.heads.circuits import (
     token_overlap,
 )
 from universal_response.heads.keys import key_split
-from universal_response.heads.outputs import outputs
+from universal_response.heads.outputs import Outputs, outputs
 from universal_response.heads.replacing import Head, edge_patched
 from universal_response.heads.rotary import rotations
 from universal_response.heads.study.material import Material
@@ -65,42 +66,63 @@ def composition(material: Material) -> xr.Dataset:
     From weights, less that with random numbers in place of the receiver; and from data: what of a
     score at T0 - 1 is made of each component, against the mean over keys.
     """
-    weights, t0 = material.weights, material.settings.t0
-    shape = (len(weights), weights[0].n_heads)
+    receivers = _strongest(material)
+    writing = {
+        (layer, head): ov_circuit(weights, head)
+        for layer, weights in enumerate(material.weights)
+        for head in range(weights.n_heads)
+        if any(layer < at for at, _ in receivers)
+    }
+    chance = {sender: float(random_composition(ov)) for sender, ov in writing.items()}
     run = outputs(material.chosen_on[: material.settings.mapped_on], material.model)
-    heads, rows = _strongest(material), []
-    for layer, head in heads:
-        (rotation,) = rotations(material.model, layer, torch.tensor([t0 - 1]))
-        receiver = qk_circuit(weights[layer], head, rotation)
-        of_weights, of_data = (np.full(shape, np.nan) for _ in range(2))
-        for sender in range(layer):
-            for each in range(shape[1]):
-                ov = ov_circuit(weights[sender], each)
-                above = k_composition(ov, receiver) - random_composition(ov)
-                of_weights[sender, each] = float(above)
-        split = key_split(run, material.model, (layer, head))
-        of_mlps, rest = np.full(shape[0], np.nan), {"embedding": 0.0, "bias": 0.0}
-        for (kind, at, which), value in zip(split.names, split.along(t0 - 1, t0), strict=True):
-            mean = float(value.mean())
-            if kind == "head":
-                of_data[at, which] = mean
-            elif kind == "mlp":
-                of_mlps[at] = mean
-            else:
-                rest[kind] += mean
-        rows.append((of_weights, of_data, of_mlps, rest["embedding"], rest["bias"]))
-    columns = [np.stack(each) for each in zip(*rows, strict=True)] if rows else [np.empty(0)] * 5
-    dims = ("receiver", "layer", "head")
+    found = [
+        xr.merge([_of_weights(material, each, writing, chance), _of_data(material, each, run)])
+        for each in receivers
+    ]
+    along = xr.Variable("receiver", named(receivers))
+    return xr.concat(found, along) if found else xr.Dataset(coords={"receiver": along.astype(str)})
+
+
+def _of_weights(
+    material: Material, receiver: Head, writing: dict[Head, Factors], chance: dict[Head, float]
+) -> xr.Dataset:
+    layer, head = receiver
+    distance = torch.tensor([material.settings.t0 - 1])
+    (rotation,) = rotations(material.model, layer, distance)
+    reading = qk_circuit(material.weights[layer], head, rotation)
+    found = _map(material)
+    for sender, ov in writing.items():
+        if sender[0] < layer:
+            found[sender] = float(k_composition(ov, reading)) - chance[sender]
+    return xr.Dataset({"k_composition": (("layer", "head"), found)})
+
+
+def _of_data(material: Material, receiver: Head, run: Outputs) -> xr.Dataset:
+    t0 = material.settings.t0
+    split = key_split(run, material.model, receiver)
+    of_heads, of_mlps = _map(material), np.full(len(material.weights), np.nan)
+    rest = {"embedding": 0.0, "bias": 0.0}
+    for (kind, layer, head), value in zip(split.names, split.along(t0 - 1, t0), strict=True):
+        mean = float(value.mean())
+        if kind == "head":
+            of_heads[layer, head] = mean
+        elif kind == "mlp":
+            of_mlps[layer] = mean
+        else:
+            rest[kind] += mean
     return xr.Dataset(
         {
-            "k_composition": (dims, columns[0].reshape(-1, *shape)),
-            "key_score": (dims, columns[1].reshape(-1, *shape)),
-            "key_score_mlps": (("receiver", "layer"), columns[2].reshape(-1, shape[0])),
-            "key_score_embedding": ("receiver", columns[3].reshape(-1)),
-            "key_score_bias": ("receiver", columns[4].reshape(-1)),
-        },
-        {"receiver": named(heads)},
+            "key_score": (("layer", "head"), of_heads),
+            "key_score_mlps": ("layer", of_mlps),
+            "key_score_embedding": ((), rest["embedding"]),
+            "key_score_bias": ((), rest["bias"]),
+        }
     )
+
+
+def _map(material: Material) -> np.ndarray:
+    """A number for every head, none known yet."""
+    return np.full((len(material.weights), material.weights[0].n_heads), np.nan)
 
 
 def _strongest(material: Material) -> list[Head]:
