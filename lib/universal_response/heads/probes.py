@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,7 +20,7 @@ class Probe:
 def probe(
     states: Float[np.ndarray, "row d_model"],
     labels: Int[np.ndarray, " row"],
-    held_out: Int[np.ndarray, " row"],
+    held_out: Bool[np.ndarray, " row"],
     seed: int = 0,
 ) -> Probe:
     """Fit a multinomial logistic regression and test it on rows that were held out.
@@ -32,12 +32,11 @@ def probe(
             the label is shared.
         seed: of the shuffling of labels, among fitted rows.
     """
-    test = held_out.astype(bool)
-    shuffled = np.random.default_rng(seed).permutation(labels[~test])
+    shuffled = np.random.default_rng(seed).permutation(labels[~held_out])
 
     def accuracy(fitted_to: np.ndarray) -> float:
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300, C=0.01))
-        classifier.fit(states[~test], fitted_to)
-        return float(classifier.score(states[test], labels[test]))
+        classifier.fit(states[~held_out], fitted_to)
+        return float(classifier.score(states[held_out], labels[held_out]))
 
-    return Probe(accuracy(labels[~test]), accuracy(shuffled))
+    return Probe(accuracy(labels[~held_out]), accuracy(shuffled))

@@ -25,12 +25,10 @@ def rotations(
     generator = torch.Generator().manual_seed(0)
     parameter = next(model.original_model.parameters())
     # More than needed: least squares average the rounding.
-    states = torch.randn((3 * width, model.cfg.d_model), generator=generator).to(parameter)
+    states = torch.randn((2 * width, model.cfg.d_model), generator=generator).to(parameter)
     places = torch.cat([torch.zeros(1, dtype=torch.long), at.cpu()]).repeat_interleave(len(states))
     _, keys, _ = read(model, layer, states.repeat(1 + len(at), 1), places)
     keys = keys.double().unflatten(0, (1 + len(at), -1)).flatten(1, 2).cpu()
     # k R - k = k (R - 1): where no key has a component nothing is rotated.
-    turned = torch.linalg.lstsq(
-        keys[:1].expand(len(at), -1, -1), keys[1:] - keys[:1], driver="gelsd"
-    )
-    return turned.solution + torch.eye(width, dtype=keys.dtype)
+    turned = torch.linalg.pinv(keys[0]) @ (keys[1:] - keys[:1])
+    return turned + torch.eye(width, dtype=keys.dtype)

@@ -12,9 +12,11 @@ from universal_response.heads.circuits import Factors
 def overlap(a: Float[np.ndarray, "d_model n"], b: Float[np.ndarray, "d_model m"]) -> float:
     """Mean squared cosine of the principal angles between the spaces that columns span.
 
-    1 if one contains the other, 0 if they are orthogonal, max(n, m) / d_model for random ones.
+    1 if one contains the other, 0 if they are orthogonal, max(n, m) / d_model for random ones; nan
+    where one of them has no directions.
     """
-    return float((np.cos(subspace_angles(a, b)) ** 2).mean())
+    angles = subspace_angles(a, b)
+    return float((np.cos(angles) ** 2).mean()) if len(angles) else float("nan")
 
 
 def read_by(circuit: Factors) -> Float[np.ndarray, "d_model d_head"]:

@@ -62,7 +62,7 @@ class Material:
         t0 = self.settings.t0
         return torch.cat([tokens[:, :t0], tokens[:, :t0].roll(1, 0)], 1)
 
-    def gapped(self, tokens: Int[Tensor, "sequence token"]) -> Int[Tensor, "sequence token"]:
+    def gapped(self, tokens: Int[Tensor, "sequence token"]) -> Int[Tensor, "sequence longer"]:
         """The same blocks with other random tokens between them, of another number in each."""
         t0 = self.settings.t0
         generator = np.random.default_rng(self.settings.seed)

@@ -1,0 +1,184 @@
+"""The study of heads, on a circuit set by hand whose answer is known."""
+
+import dataclasses
+
+import hand_wired
+import numpy as np
+import pytest
+import xarray as xr
+from tiny_models import tiny_model
+from universal_response import heads, load_results, save_results
+from universal_response.heads import summaries
+from universal_response.heads.study import study
+
+SMALL = heads.HeadSettings(
+    t0=16, chosen_on=4, means_of=4, evaluated_on=4, mapped_on=2, patched_on=2, perturbed_on=2,
+    sources=2, draws=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def wired():
+    return hand_wired.llama_through_keys()
+
+
+@pytest.fixture(scope="module")
+def found(wired):
+    return heads.study_heads(wired.bridge, SMALL)
+
+
+def at(head):
+    return dict(zip(("layer", "head"), head, strict=True))
+
+
+def test_heads_are_called_by_their_roles(found, wired):
+    names = {"induction": "induction", "previous": "previous_token", "duplicate": "duplicate_token"}
+    for head, role in wired.roles.items():
+        assert found.head_class.isel(at(head)).item() == names.get(role, ""), head
+
+
+def test_nulls_have_no_induction_head(found):
+    score = found.attention_score.sel(score="induction")
+    assert score.sel(input="unrepeated").max() < 0.1
+    assert score.sel(input="shuffled weights").max() < 0.2
+
+
+def test_a_gap_is_no_hindrance(found, wired):
+    gapped = found.prefix_matching_gapped
+    assert gapped.isel(at(wired.receiver)) > 0.9
+    assert gapped.where(gapped < gapped.max()).max() < 0.1
+
+
+def test_the_edge_to_keys_is_the_one_that_matters(found, wired):
+    (receiver,) = found.receiver.values
+    assert receiver == "{}.{}".format(*wired.receiver)
+    effect = found.edge_effect.sel(receiver=receiver)
+    keys = effect.sel(through="keys").isel(at(wired.sender))
+    assert keys < -8
+    assert abs(effect.sel(through="queries").isel(at(wired.sender))) < 0.1
+    others = effect.sel(through="keys").where(effect.sel(through="keys") > keys)
+    assert abs(others).max() < 1
+    for name in ("k_composition", "key_score"):
+        one = found[name].sel(receiver=receiver)
+        assert divmod(int(one.fillna(-1).argmax()), one.sizes["head"]) == wired.sender
+
+
+def test_both_heads_are_needed_and_one_acts_directly(found, wired):
+    total, direct = (found[name] for name in ("ablation_effect", "direct_effect"))
+    for head in (wired.sender, wired.receiver):
+        assert total.isel(at(head)) < -8
+    np.testing.assert_allclose(
+        direct.isel(at(wired.receiver)), total.isel(at(wired.receiver)), atol=0.3
+    )
+    assert abs(direct.isel(at(wired.sender))) < 2
+
+
+def test_the_induction_head_carries_the_response(found, wired):
+    share = found.share.sel(compared=SMALL.t0 - 1).isel(position=-1)
+    assert (abs(share.isel(at(wired.receiver)) - 1) < 0.05).all()
+    parts = found.share_by_part.sel(compared=SMALL.t0 - 1, strength="limit").isel(
+        at(wired.receiver)
+    )
+    assert parts.sel(part="both") == 0
+    np.testing.assert_allclose(
+        parts.sum("part"), share.sel(strength="limit").isel(at(wired.receiver)), atol=1e-5
+    )
+
+
+def test_shares_are_one(found):
+    total = found.share.sum(("layer", "head")) + found.share_mlps.sum("layer")
+    np.testing.assert_allclose(total.isel(position=slice(1, None)), 1, atol=1e-5)
+    of_groups = summaries.shares_of_classes(found)["mean"].sum("group")
+    np.testing.assert_allclose(of_groups.isel(position=slice(1, None)), 1, atol=1e-5)
+
+
+def test_what_heads_carry_is_the_response(found):
+    """At the last position, for every distance."""
+    total = found.carried_last.sum(("layer", "head", "part")) + found.carried_last_mlps.sum("layer")
+    np.testing.assert_allclose(total, found.response.isel(position=-1), rtol=1e-5)
+
+
+def test_edited_models_lose_the_peak(found, wired):
+    change = summaries.edited_change(found)["mean"].sel(strength="limit")
+    sender = "{}.{}".format(*wired.sender)
+    for condition in ("induction ablated", "previous_token ablated", f"{sender} to keys"):
+        assert change.sel(condition=condition) < -1.5
+    for condition in ("none", "duplicate_token ablated", f"{sender} to queries", summaries.RANDOM):
+        assert abs(change.sel(condition=condition)) < 0.05
+    lead = summaries.edited_lead(found)["mean"].sel(strength="limit")
+    assert lead.sel(condition="none") > 0.5
+    assert lead.sel(condition="induction ablated") < 0
+
+
+def test_two_heads_are_a_faithful_circuit_and_random_ones_are_not(found):
+    share = summaries.faithfulness_by_size(found)["mean"]
+    assert share.sel(ranking="by effect", circuit_size=2) > 0.9
+    assert share.sel(ranking="random 0", circuit_size=2) < 0.2
+    needed = found.minimality.sortby(found.minimality, ascending=False)
+    assert set(needed.circuit_head.values[:2]) == {"0.2", "1.1"}
+    assert needed[2] < 0.1 * needed[1]
+
+
+def test_probes_find_what_heads_have_written(found):
+    accuracy = found.probe_accuracy
+    assert accuracy.sel(probed="previous")[0] < 0.3
+    assert accuracy.sel(probed="previous")[1] > 0.9
+    assert accuracy.sel(probed="next")[2] < 0.3
+    assert accuracy.sel(probed="next")[-1] > 0.9
+    assert found.probe_shuffled.max() < 0.35
+
+
+def test_a_study_goes_on_where_it_was_killed(wired, tmp_path, monkeypatch):
+    """Finished parts are read; of other settings, or damaged, they are measured again."""
+    few = dict(list(study.PARTS.items())[:3])
+    measured = []
+    monkeypatch.setattr(
+        study, "PARTS", {n: lambda m, n=n, f=f: measured.append(n) or f(m) for n, f in few.items()}
+    )
+    whole = heads.study_heads(wired.bridge, SMALL, folder=tmp_path)
+    (tmp_path / "profiles.nc").write_bytes(b"damaged")
+    again = heads.study_heads(wired.bridge, SMALL, folder=tmp_path)
+    assert measured == [*few, "profiles"]
+    drop = ("created", "wall_time_s")
+    for one in (whole, again):
+        one.attrs = {k: v for k, v in one.attrs.items() if k not in drop}
+    xr.testing.assert_identical(whole, again)
+    heads.study_heads(wired.bridge, dataclasses.replace(SMALL, seed=1), folder=tmp_path)
+    assert measured[len(few) + 1 :] == list(few)
+
+
+def test_verified_by_a_witness(found, wired, tmp_path):
+    stored = load_results(save_results(found, tmp_path / "heads.nc"), kind="heads")
+    assert heads.head_settings_of(stored) == SMALL
+    outcome = heads.verify_heads(stored, wired.bridge)
+    assert outcome.agrees
+    assert outcome.worst < 0.01
+    changed = stored.copy(deep=True)
+    changed.witness_share[0, 5] += 0.01
+    assert not heads.verify_heads(changed, wired.bridge).agrees
+    changed = stored.copy(deep=True)
+    changed.tokens[0, 0] += 1
+    with pytest.raises(ValueError, match=r"\Atokens: [^\n]*\Z"):
+        heads.verify_heads(changed, wired.bridge)
+
+
+def test_a_model_without_induction_heads_is_studied_too():
+    found = heads.study_heads(tiny_model("gemma3"), SMALL)
+    assert not (found.head_class == "induction").any()
+    assert found.sizes["receiver"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"t0": 7}, "t0"), ({"evaluated_on": 1}, "evaluated_on"), ({"mapped_on": 5}, "mapped_on"),
+     ({"sources": 17}, "sources"), ({"draws": 1}, "draws"), ({"epsilon": 0.0}, "epsilon"),
+     ({"least_score": 1.0}, "least_score"), ({"seed": -1}, "seed")],
+)  # fmt: skip
+def test_bad_settings_are_named_in_a_line(changed, named):
+    with pytest.raises(ValueError, match=rf"\A{named}=[^\n]*use[^\n]*\Z"):
+        dataclasses.replace(SMALL, **changed)
+
+
+def test_attention_of_its_own_is_refused():
+    with pytest.raises(ValueError, match=r"\Aobserve=pattern: [^\n]*\Z"):
+        heads.study_heads(tiny_model("gptj"), SMALL)
