@@ -7,7 +7,10 @@ from .circuit import (
     faithfulness_panel,
     lens_panel,
     minimality_panel,
+    neurons_panel,
+    places_panel,
     probes_panel,
+    reading_panel,
     saturation_panel,
 )
 from .data import drawn_values
@@ -93,6 +96,9 @@ __all__ = [
     "mark_classes",
     "matrix_panel",
     "minimality_panel",
+    "reading_panel",
+    "places_panel",
+    "neurons_panel",
     "orders_panel",
     "parts_panel",
     "peak_shift",

@@ -12,19 +12,22 @@ from universal_response.heads import summaries
 
 
 def circuit(dataset: xr.Dataset) -> Figure:
-    """Faithfulness, completeness, minimality; the logit lens beside the response; probes.
+    """Faithfulness, completeness, minimality; lens and response; probes, neurons, subspaces.
 
     Args:
         dataset: of `heads.study_heads`.
     """
     with style():
-        figure, grid = plt.subplots(2, 3, figsize=(9.6, 6.2), layout="constrained")
+        figure, grid = plt.subplots(3, 3, figsize=(9.6, 8.8), layout="constrained")
         faithfulness_panel(grid[0, 0], dataset)
         completeness_panel(grid[0, 1], dataset)
         minimality_panel(grid[0, 2], dataset)
         lens_panel(grid[1, 0], dataset)
         saturation_panel(grid[1, 1], dataset)
         probes_panel(grid[1, 2], dataset)
+        neurons_panel(grid[2, 0], dataset)
+        places_panel(grid[2, 1], dataset)
+        reading_panel(grid[2, 2], dataset)
         tag_all(grid)
     return figure
 
@@ -104,3 +107,35 @@ def probes_panel(axes: Axes, dataset: xr.Dataset) -> None:
         axes.plot(x, dataset.probe_shuffled.sel(at), color=colour, linestyle=":", linewidth=0.8)
     axes.set(xlabel=r"position $\ell$", ylabel="accuracy of a linear probe", ylim=(0, 1.05))
     axes.legend(loc="best")
+
+
+def neurons_panel(axes: Axes, dataset: xr.Dataset) -> None:
+    """Logit difference with the neurons of largest effect of one MLP at their means, or others."""
+    found = summaries.mean_and_error(dataset.neuron_logit_difference, "mapped_sequence")
+    for name, colour in zip(found.neuron_ranking.values, (ACCENT, GREY), strict=True):
+        one = found.sel(neuron_ranking=name)
+        axes.errorbar(
+            one.neuron_count, one["mean"], yerr=one.error, color=colour, marker=".", linewidth=1,
+            elinewidth=0.7, label=str(name),
+        )  # fmt: skip
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set_xlabel(f"neurons of MLP {int(dataset.neuron_layer)} at their means")
+    axes.set_ylabel("logit difference")
+    axes.legend(loc="best")
+
+
+def places_panel(axes: Axes, dataset: xr.Dataset) -> None:
+    """Overlap of the spaces in which states vary with place and with token, and of random ones."""
+    axes.plot(
+        np.arange(dataset.sizes["position"]), dataset.place_token_overlap, color=CATEGORIES[0]
+    )
+    axes.axhline(float(dataset.random_overlap), color=GREY, linewidth=0.8, linestyle="--")
+    axes.set(xlabel=r"position $\ell$", ylabel="overlap of place and token", ylim=(0, None))
+
+
+def reading_panel(axes: Axes, dataset: xr.Dataset) -> None:
+    """Overlap of what heads read by their values and what they write, of all heads in order."""
+    ordered = np.sort(dataset.read_write_overlap.values.ravel())[::-1]
+    axes.plot(np.arange(1, len(ordered) + 1), ordered, color=CATEGORIES[0])
+    axes.axhline(float(dataset.read_write_by_chance), color=GREY, linewidth=0.8, linestyle="--")
+    axes.set(xlabel="rank of the head", ylabel="overlap of reading and writing", ylim=(0, None))

@@ -41,7 +41,9 @@ def circuits(material: Material) -> xr.Dataset:
             found["matching"][layer, head] = positive_share(qk, between["matching"])
             found["read_write_overlap"][layer, head] = overlap(read_by(ov), written_by(ov))
             found["query_key_overlap"][layer, head] = overlap(read_by(qk), written_by(qk))
-    return xr.Dataset({name: (("layer", "head"), each) for name, each in found.items()})
+    by_chance = weights[0].mixed.shape[1] / weights[0].mixed.shape[2]
+    maps = {name: (("layer", "head"), each) for name, each in found.items()}
+    return xr.Dataset(maps | {"read_write_by_chance": ((), by_chance)})
 
 
 def receivers(material: Material) -> list[list[Head]]:
