@@ -52,12 +52,13 @@ def test_a_gap_is_no_hindrance(found, wired):
 def test_the_edge_to_keys_is_the_one_that_matters(found, wired):
     (receiver,) = found.receiver.values
     assert receiver == "{}.{}".format(*wired.receiver)
-    effect = found.edge_effect.sel(receiver=receiver)
-    keys = effect.sel(through="keys").isel(at(wired.sender))
-    assert keys < -8
-    assert abs(effect.sel(through="queries").isel(at(wired.sender))) < 0.1
-    others = effect.sel(through="keys").where(effect.sel(through="keys") > keys)
-    assert abs(others).max() < 1
+    for name, lost, small in (("edge_effect", -8, 1), ("edge_score", -0.5, 0.05)):
+        effect = found[name].sel(receiver=receiver)
+        keys = effect.sel(through="keys").isel(at(wired.sender))
+        assert keys < lost
+        assert abs(effect.sel(through="queries").isel(at(wired.sender))) < 0.1 * small
+        others = effect.sel(through="keys").where(effect.sel(through="keys") > keys)
+        assert abs(others).max() < small
     for name in ("k_composition", "key_score"):
         one = found[name].sel(receiver=receiver)
         assert divmod(int(one.fillna(-1).argmax()), one.sizes["head"]) == wired.sender
@@ -101,9 +102,18 @@ def test_what_heads_carry_is_the_response(found):
 def test_edited_models_lose_the_peak(found, wired):
     change = summaries.edited_change(found)["mean"].sel(strength="limit")
     sender = "{}.{}".format(*wired.sender)
-    for condition in ("induction ablated", "previous_token ablated", f"{sender} to keys"):
+    for condition in (
+        "induction ablated",
+        "previous_token ablated",
+        f"{sender} to keys of layer 1",
+    ):
         assert change.sel(condition=condition) < -1.5
-    for condition in ("none", "duplicate_token ablated", f"{sender} to queries", summaries.RANDOM):
+    for condition in (
+        "none",
+        "duplicate_token ablated",
+        f"{sender} to queries of layer 1",
+        summaries.RANDOM,
+    ):
         assert abs(change.sel(condition=condition)) < 0.05
     lead = summaries.edited_lead(found)["mean"].sel(strength="limit")
     assert lead.sel(condition="none") > 0.5

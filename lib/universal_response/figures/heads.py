@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from universal_response.figures.style import CATEGORIES, GREY, style, tag_all
 from universal_response.heads import summaries
@@ -37,7 +37,7 @@ def heads(dataset: xr.Dataset) -> Figure:
     t0 = dataset.attrs["t0"]
     maps = [
         *((TITLES[name], score.sel(score=name)) for name in list(TITLES)[:3]),
-        ("prefix matching, with a gap", dataset.prefix_matching_gapped),
+        ("matching, with a gap", dataset.prefix_matching_gapped),
     ]
     with style():
         figure, grid = plt.subplots(2, 3, figsize=(9.2, 6.8), layout="constrained")
@@ -102,4 +102,5 @@ def controls_panel(axes: Axes, dataset: xr.Dataset) -> None:
         axes.plot(np.arange(1, len(ordered) + 1), ordered, color=colour, label=name)
     axes.set(xscale="log", yscale="log", xlabel="rank of the head", ylabel="induction score")
     axes.set_ylim(1e-4, 1.5)
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend(loc="lower left")

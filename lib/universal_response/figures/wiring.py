@@ -28,7 +28,7 @@ def wiring(dataset: xr.Dataset) -> Figure:
             3, len(names), figsize=(0.6 + 2.9 * len(names), 8.2), layout="constrained",
             squeeze=False, height_ratios=(1.3, 1, 1),
         )  # fmt: skip
-        keys = dataset.edge_effect.sel(through="keys")
+        keys = dataset.edge_score.sel(through="keys")
         reach = float(abs(keys.sel(receiver=names)).max())
         for column, name in zip(grid.T, names, strict=True):
             one = dataset.sel(receiver=name)
@@ -38,7 +38,7 @@ def wiring(dataset: xr.Dataset) -> Figure:
             through_panel(column[1], one)
             composition_panel(column[2], one, dataset)
         figure.colorbar(
-            drawn, ax=grid[0, :], label="change of the logit difference\nwith the edge to keys cut"
+            drawn, ax=grid[0, :], label="change of the induction score\nwith the edge to keys cut"
         )
         grid[1, 0].legend(loc="lower right")
         tag_all(grid)
@@ -52,7 +52,7 @@ def through_panel(axes: Axes, one: xr.Dataset) -> None:
         axes: to draw on.
         one: a study, of one receiver.
     """
-    effect, error = one.edge_effect, one.edge_effect_sem
+    effect, error = one.edge_score, one.edge_score_sem
     senders = summaries.ranked(effect.sel(through="keys"))[:SENDERS]
     for k, (through, colour) in enumerate(
         zip(("keys", "queries", "values"), CATEGORIES, strict=False)
@@ -64,7 +64,7 @@ def through_panel(axes: Axes, one: xr.Dataset) -> None:
     axes.set_yticks(range(len(senders)), [f"{layer}.{head}" for layer, head in senders])
     axes.invert_yaxis()
     axes.axvline(0, color=GREY, linewidth=0.8)
-    axes.set(xlabel="change of the logit difference", ylabel="sender")
+    axes.set(xlabel="change of the induction score", ylabel="sender")
 
 
 def composition_panel(axes: Axes, one: xr.Dataset, dataset: xr.Dataset) -> None:

@@ -13,7 +13,14 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.heads.outputs import Metric, Outputs
-from universal_response.propagation import Edit, PatchEdge, ReplaceHeads, Through, forward
+from universal_response.propagation import (
+    Edit,
+    PatchEdge,
+    ReplaceHeads,
+    Through,
+    first_layer,
+    forward,
+)
 
 Head = tuple[int, int]  # layer, head
 # Of every layer what its heads mix, (sequence or 1, token or 1, head, d_head).
@@ -39,8 +46,7 @@ def run(
     of: Outputs, model: TransformerBridge, edits: Sequence[Edit], metric: Metric
 ) -> Float[Tensor, " sequence"]:
     """The metric of an edited run, which begins at the first layer that is edited."""
-    layers = [each.sender[0] if isinstance(each, PatchEdge) else each.layer for each in edits]
-    start = of.start(min(layers)) if layers else None
+    start = of.start(min(map(first_layer, edits))) if edits else None
     return metric(forward(of.tokens, model, edits=edits, start=start))
 
 

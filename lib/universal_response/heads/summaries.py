@@ -108,8 +108,8 @@ def ranked(values: xr.DataArray) -> list[tuple[int, int]]:
 
 
 def strongest_receivers(dataset: xr.Dataset, n: int = 3) -> list[str]:
-    """Induction heads into whose keys some edge matters most, in the order of their layers."""
-    least = dataset.edge_effect.sel(through="keys").min(("layer", "head"))
+    """Induction heads to whose score some edge matters most, in the order of their layers."""
+    least = dataset.edge_score.sel(through="keys").min(("layer", "head"))
     strongest = least.sortby(least).receiver.values[:n].tolist()
     return sorted(strongest, key=lambda name: int(str(name).split(".")[0]))
 
@@ -169,25 +169,25 @@ def table_of_edges(dataset: xr.Dataset, senders: int = 2) -> pd.DataFrame:
     """Into each layer of induction heads, the senders whose edge to keys matters most.
 
     Returns:
-        One row a sender, with the change of the logit difference through `keys`, `queries` and
-        `values`, the error of the first, `composition` of weights and `score`, its part of the
-        score in the data.
+        One row a sender, with the change of the induction score of `into` when its edge through
+        `keys`, `queries` or `values` is cut, the error of the first, the change of the logit
+        `difference`, `composition` of weights and `part`, its part of the score in the data.
     """
     rows = []
     for receiver in dataset.receiver.values:
         one = dataset.sel(receiver=receiver)
-        for layer, head in ranked(one.edge_effect.sel(through="keys"))[:senders]:
+        for layer, head in ranked(one.edge_score.sel(through="keys"))[:senders]:
             at = {"layer": layer, "head": head}
-            effects = {
-                str(k): float(one.edge_effect.sel(through=k, **at)) for k in one.through.values
-            }
+            score = one.edge_score.isel(at)
+            scores = {str(k): float(score.sel(through=k)) for k in one.through.values}
             rows.append(
                 {"into": receiver, "sender": f"{layer}.{head}"}
-                | effects
+                | scores
                 | {
-                    "error": float(one.edge_effect_sem.sel(through="keys").isel(at)),
+                    "error": float(one.edge_score_sem.sel(through="keys").isel(at)),
+                    "difference": float(one.edge_effect.sel(through="keys").isel(at)),
                     "composition": float(one.k_composition.isel(at)),
-                    "score": float(one.key_score.isel(at)),
+                    "part": float(one.key_score.isel(at)),
                 }
             )
     return pd.DataFrame(rows)

@@ -11,6 +11,7 @@ from .edits import (
     ReplaceNeurons,
     ReplaceOutput,
     Through,
+    first_layer,
 )
 from .observing import Seen
 from .passes import chunked_inner_products, inner_products, linear_inner_products
@@ -44,6 +45,7 @@ __all__ = [
     "carry",
     "choose_products",
     "chunked_inner_products",
+    "first_layer",
     "forward",
     "inner_products",
     "linear_inner_products",

@@ -16,6 +16,9 @@ from universal_response.heads.study.wiring import THROUGH, receivers
 from universal_response.heads.summaries import CLASSES
 from universal_response.propagation import Edit, FreezeHeads, positions
 
+# Layers of induction heads whose edges are cut.
+CUT = 2
+
 # Of |D - sum of its parts| / |D| in float32.
 SUMS_TO = 1e-4
 
@@ -143,7 +146,7 @@ def interventions(material: Material) -> xr.Dataset:
     found = []
     for name, edits in conditions(material).items():
         # Many of one kind: fewer sequences each.
-        fewer = name.startswith(("random", "induction, layer", "previous_token to"))
+        fewer = name.startswith(("random", "induction, layer")) or " to " in name
         n = max(2, mine.perturbed_on // 2) if fewer else mine.perturbed_on
         response = edited_response(
             material.evaluated_on[:n],
@@ -190,27 +193,29 @@ def conditions(material: Material) -> dict[str, list[Edit]]:
             found[name if name.startswith("random") else f"{name} ablated"] = replaced(
                 heads, material.means
             )
-    previous, groups = material.classes["previous_token"], receivers(material)
-    for group in groups:
+    return found | cut_edges(material)
+
+
+def cut_edges(material: Material) -> dict[str, list[Edit]]:
+    """Edges into induction heads, of the layers in which their score depends on one most.
+
+    From the sender that matters most through keys, queries and values; from all previous-token
+    heads through keys.
+    """
+    previous, found = material.classes["previous_token"], {}
+    score = material.done["edges"].edge_score.sel(through="keys")
+    least = score.min(("layer", "head")).values
+    for row in sorted(np.argsort(least)[:CUT].tolist()):
+        group = receivers(material)[row]
+        of_layer, into = score[row].values, f"of layer {group[0][0]}"
+        sender = divmod(int(np.nanargmin(of_layer)), of_layer.shape[1])
+        for through in THROUGH:
+            name = f"{sender[0]}.{sender[1]} to {through} {into}"
+            found[name] = edges(sender, group, through, material.means)
         senders = [head for head in previous if head[0] < group[0][0]]
         cut = [edges(each, group, "keys", material.means) for each in senders]
-        found[f"previous_token to keys of layer {group[0][0]}"] = [e for each in cut for e in each]
-    sender = strongest_sender(material)
-    if sender is not None:
-        later = [head for group in groups for head in group if head[0] > sender[0]]
-        for through in THROUGH:
-            name = f"{sender[0]}.{sender[1]} to {through}"
-            found[name] = edges(sender, later, through, material.means)
+        found[f"previous_token to keys {into}"] = [edit for each in cut for edit in each]
     return found
-
-
-def strongest_sender(material: Material) -> Head | None:
-    """The head whose edge to the keys of induction heads, of all layers together, matters most."""
-    effect = material.done["edges"].edge_effect.sel(through="keys")
-    if not effect.sizes["receiver"]:
-        return None
-    total = effect.sum("receiver").values
-    return divmod(int(total.argmin()), total.shape[1])
 
 
 def frozen(heads: list[Head], what: Literal["pattern", "values"]) -> list[Edit]:

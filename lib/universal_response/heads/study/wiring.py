@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
 
 from universal_response.heads.circuits import (
     Factors,
@@ -15,11 +17,13 @@ from universal_response.heads.circuits import (
 )
 from universal_response.heads.keys import key_split
 from universal_response.heads.outputs import Outputs, outputs
-from universal_response.heads.replacing import Head, edge_patched
+from universal_response.heads.replacing import Head
+from universal_response.heads.replacing import edges as edges_between
 from universal_response.heads.rotary import rotations
+from universal_response.heads.scores import induction
 from universal_response.heads.study.material import Material
 from universal_response.heads.subspaces import overlap, read_by, written_by
-from universal_response.propagation import Through
+from universal_response.propagation import Edit, Seen, Through, first_layer, forward
 
 # Senders whose edges are cut through queries and values too.
 CONTROLLED = 8
@@ -135,35 +139,58 @@ def _strongest(material: Material) -> list[Head]:
 
 
 def edges(material: Material) -> xr.Dataset:
-    """Logit difference with one edge cut: every earlier head to the keys of each receiver layer.
+    """What cutting one edge does, from every earlier head to the keys of each receiver layer.
 
-    Through queries and values as controls, for the heads whose edges to keys matter most.
+    To the induction score of the strongest head there, and to the logit difference. Through queries
+    and values as controls, for the heads whose edges to keys matter most to the score.
     """
-    run, metric = material.patched, material.logit_difference(material.patched.tokens)
-    groups = receivers(material)
-    shape = (len(groups), len(THROUGH), *(len(material.weights), material.weights[0].n_heads))
-    found = np.full((*shape, len(run.tokens)), np.nan)
-    for row, group in enumerate(groups):
-        senders = [(at, h) for at in range(group[0][0]) for h in range(shape[3])]
-
-        def cut(sender: Head, through: Through, group: list[Head] = group) -> np.ndarray:
-            each = edge_patched(run, material.model, sender, group, through, material.means, metric)
-            return each.double().cpu().numpy()
-
-        for sender in senders:
-            found[(row, 0, *sender)] = cut(sender, "keys")
-        ranked = sorted(senders, key=lambda each: found[(row, 0, *each)].mean())
-        for sender in ranked[:CONTROLLED]:
-            for place, through in enumerate(THROUGH[1:], start=1):
-                found[(row, place, *sender)] = cut(sender, through)
-    whole = metric(run.normed).double().cpu().numpy()
-    change = found - whole
-    n = change.shape[-1]
+    shape = (len(THROUGH), len(material.weights), material.weights[0].n_heads)
+    groups, strongest = receivers(material), _strongest(material)
+    rows = [_edges_into(material, *each, shape) for each in zip(groups, strongest, strict=True)]
+    found = np.array(rows).reshape(len(rows), 2, *shape, len(material.patched.tokens))
+    n = found.shape[-1]
+    error = found.std(-1, ddof=min(1, n - 1)) / np.sqrt(n)
     dims = ("receiver", "through", "layer", "head")
-    return xr.Dataset(
-        {
-            "edge_effect": (dims, change.mean(-1)),
-            "edge_effect_sem": (dims, change.std(-1, ddof=min(1, n - 1)) / np.sqrt(n)),
-        },
-        {"through": list(THROUGH), "receiver": named(_strongest(material))},
-    )
+    variables: dict[str, tuple] = {}
+    for k, name in enumerate(("edge_score", "edge_effect")):
+        variables |= {name: (dims, found[:, k].mean(-1)), f"{name}_sem": (dims, error[:, k])}
+    return xr.Dataset(variables, {"through": list(THROUGH), "receiver": named(strongest)})
+
+
+def _edges_into(
+    material: Material, group: list[Head], receiver: Head, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Changes of score and logit difference, (2, through, layer, head, sequence)."""
+    found = np.full((2, *shape, len(material.patched.tokens)), np.nan)
+    whole = _score_and_difference(material, receiver, [])
+    senders = [(layer, head) for layer in range(receiver[0]) for head in range(shape[2])]
+
+    def cut(sender: Head, place: int) -> None:
+        edits = edges_between(sender, group, THROUGH[place], material.means)
+        found[(slice(None), place, *sender)] = (
+            _score_and_difference(material, receiver, edits) - whole
+        )
+
+    for sender in senders:
+        cut(sender, 0)
+    for sender in sorted(senders, key=lambda each: found[(0, 0, *each)].mean())[:CONTROLLED]:
+        for place in range(1, len(THROUGH)):
+            cut(sender, place)
+    return found
+
+
+def _score_and_difference(
+    material: Material, receiver: Head, edits: list[Edit]
+) -> Float[np.ndarray, "2 sequence"]:
+    """Induction score of a head and logit difference of an edited run, of every sequence."""
+    of, (layer, head) = material.patched, receiver
+    scores: list[Tensor] = []
+
+    def look(seen: Seen) -> None:
+        if seen.layer == layer:
+            scores.append(induction(seen.value, of.tokens)[:, head])
+
+    start = of.start(min(map(first_layer, edits), default=0))
+    normed = forward(of.tokens, material.model, edits=edits, observe={"pattern": look}, start=start)
+    difference = material.logit_difference(of.tokens)(normed)
+    return torch.stack([scores[0], difference]).double().cpu().numpy()
