@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from universal_response.heads.outputs import Outputs
-from universal_response.heads.weights import LayerWeights
+from universal_response.heads.weights import LayerWeights, of_layers
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,11 @@ def components(
         of: the run.
         weights: of the same model.
         n_layers: how many blocks; all if None: the last state.
+
+    Raises:
+        ValueError: the model's MLPs are no modules of their own.
     """
+    mlps = of_layers(of.mlps)
     yield Component("embedding", -1, -1, of.states[0])
     for layer, mine in enumerate(weights[:n_layers]):
         rest = whole_written(of, mine, layer)
@@ -46,7 +50,7 @@ def components(
             rest = rest - added
             yield Component("head", layer, head, added)
         yield Component("bias", layer, -1, rest)
-        yield Component("mlp", layer, -1, of.mlps[layer] * mine.multiplier)
+        yield Component("mlp", layer, -1, mlps[layer] * mine.multiplier)
 
 
 def head_written(

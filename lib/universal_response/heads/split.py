@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.heads.weights import LayerWeights, layer_weights
+from universal_response.heads.weights import LayerWeights, layer_weights, of_layers
 from universal_response.propagation import (
     Index,
     Position,
@@ -68,14 +68,15 @@ def split_changes(
         epsilon: strength; None for the limit, per unit of strength.
 
     Raises:
-        ValueError: a distance below 1, or what `chunked_inner_products` refuses.
+        ValueError: a distance below 1, an MLP that is no module of its own, or what
+            `chunked_inner_products` refuses.
     """
     if min(distances) < 1:
         raise ValueError(
             f"distances={list(distances)}: at dj = 0 the perturbation itself is a part; use dj >= 1"
         )
     weights, values = layer_weights(model), _values(tokens, model)
-    at = sorted(distances)
+    at = sorted(set(distances))
     passes: list[_Pass] = []
 
     def residual(seen: Seen) -> None:
@@ -191,7 +192,7 @@ def _joined(passes: list[_Pass], at: list[Position]) -> SplitChanges:
         state=stacked("states"),
         change=stacked("changes"),
         heads=stacked("heads"),
-        mlps=stacked("mlps"),
+        mlps=torch.cat([of_layers(each.mlps, 1) for each in passes]),
         positions=at,
     )
 

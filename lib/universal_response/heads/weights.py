@@ -110,3 +110,16 @@ def _norm(block: torch.nn.Module, name: str, width: int) -> Norm | None:
 
 def _bias(bias: Tensor | None, weight: Tensor) -> Tensor | None:
     return None if bias is None else bias.detach().reshape(weight.shape[0], weight.shape[2])
+
+
+def of_layers(mlps: list[Tensor], dim: int = 0) -> Tensor:
+    """What every MLP adds, stacked.
+
+    Raises:
+        ValueError: none was seen.
+    """
+    if not mlps:
+        raise ValueError(
+            "model: its mlp is no module of its own; what it adds is not told from other parts"
+        )
+    return torch.stack(mlps, dim)
