@@ -590,3 +590,27 @@ def test_norm_of_a_state_that_vanishes():
     check(found, exact, [exact])
     found = rules.normalised(torch.from_numpy(zero), torch.from_numpy(x), 1e-6, limit=True)
     check(found, _mp(x) * 1000, [_mp(x) * 1000])
+
+
+@pytest.mark.parametrize("limit", [False, True])
+@pytest.mark.parametrize("constant", [1e-5, 1e-12])
+@pytest.mark.parametrize("strength", [1e-12, 1e-6, 0.05, 0.3, 1, 3])
+def test_secant_of_a_norm(strength, constant, limit):
+    """Linear in the part, the whole change of the norm for all of d, and r' what 2 x + d is 0 with.
+
+    Which says what every part becomes: it has a share of d along 2 x + d, and the rest.
+    """
+    x, direction = states(6)
+    d = np.float32(strength * direction)
+    part = np.float32(strength * states(12)[1][6:] * np.sqrt(mean(x * x)))
+    found = rules.secant(*map(torch.from_numpy, (x, d, part)), constant, limit)
+    assert found.dtype == torch.float32
+    x, d, part, e = _mp(x), _mp(d), _mp(part), MP.mpf(constant)
+    along, moved = (2 * x, x) if limit else (2 * x + d, x + d)
+    share, r = mean(part * along) / mean(d * along), 1 / root(mean(moved * moved) + e)
+    exact = share * norm_change(x, d, e, limit) + r * (part - share * d)
+    lengths = mean(x * x) + e, mean(moved * moved) + e
+    k = 1 / (root(lengths[0]) * root(lengths[1]) * (root(lengths[0]) + root(lengths[1])))
+    # The terms of |x + d|^2, too.
+    lost = (lengths[0] + mean(abs(along * d))) / lengths[1] if not limit else 1
+    check(found, exact, [lost * abs(r * part), lost * abs(k * x) * mean(abs(part * along))])
