@@ -1,4 +1,5 @@
 """Dataset -> verdicts: what the abstract and the captions of the paper state, tested on results.
+And what the notes on induction circuits state of heads (`heads`), tested on a study of heads.
 
 Each claim is one quantity with its standard error over sequences (bootstrap, `response.resample`)
 and a bound chosen before looking: a deviation called small must be below 10 %.

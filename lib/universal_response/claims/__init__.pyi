@@ -1,3 +1,4 @@
+from .heads import HEAD_CLAIMS, MOSTLY
 from .quantities import FIGURE_EPSILON0, WEAK
 from .statements import ATTENTION_PART, CLAIMS, LINEAR_REGIME, PEAK, SMALL, Claim
 from .verdicts import (
@@ -10,6 +11,7 @@ from .verdicts import (
     VERDICTS,
     Finding,
     evaluate_claims,
+    evaluate_head_claims,
 )
 from .words import in_brief, table, value_and_error
 
@@ -18,8 +20,10 @@ __all__ = [
     "CLAIMS",
     "FAILS",
     "FIGURE_EPSILON0",
+    "HEAD_CLAIMS",
     "HOLDS",
     "LINEAR_REGIME",
+    "MOSTLY",
     "N_RESAMPLES",
     "PEAK",
     "REPORTED",
@@ -31,6 +35,7 @@ __all__ = [
     "Claim",
     "Finding",
     "evaluate_claims",
+    "evaluate_head_claims",
     "in_brief",
     "table",
     "value_and_error",

@@ -11,15 +11,15 @@ SMALL = 0.1  # our reading of "independent of" and "well approximated by"
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of the paper and the test of it.
+    """A statement of a source and the test of it.
 
     Attributes:
         statement: in our words.
-        source: where the paper makes it.
+        source: where it is made.
         quantity: what is computed.
         evaluate: results and their resampled means -> the quantity along `resample`; None where it
             takes what is not here.
-        holds: verdict on an estimate; None where the paper names no value to compare with.
+        holds: verdict on an estimate; None where the source names no value to compare with.
     """
 
     statement: str

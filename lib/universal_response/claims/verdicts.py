@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from universal_response import response
+from universal_response.claims.heads import HEAD_CLAIMS, redrawn
 from universal_response.claims.quantities import WEAK
 from universal_response.claims.statements import CLAIMS, Claim
 from universal_response.response import Estimate
@@ -46,6 +47,23 @@ def evaluate_claims(
         return [Finding(claim, None, UNTESTED) for claim in CLAIMS]
     means = response.resample(dataset, n_resamples, generator)
     return [_tested(claim, dataset, means) for claim in CLAIMS]
+
+
+def evaluate_head_claims(
+    dataset: xr.Dataset, generator: np.random.Generator, n_resamples: int = N_RESAMPLES
+) -> list[Finding]:
+    """Test every claim of `HEAD_CLAIMS` on the study of the heads of one model.
+
+    Verdicts are those of `evaluate_claims`. What asks for a kind of head that the model does not
+    have is not testable.
+
+    Args:
+        dataset: of `heads.study_heads`.
+        generator: of the draws.
+        n_resamples: how many draws.
+    """
+    draws = redrawn(dataset, n_resamples, generator)
+    return [_tested(claim, dataset, draws) for claim in HEAD_CLAIMS]
 
 
 def _tested(claim: Claim, dataset: xr.Dataset, means: xr.Dataset) -> Finding:

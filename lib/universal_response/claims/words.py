@@ -16,16 +16,17 @@ def table(findings: Mapping[str, list[Finding]]) -> pd.DataFrame:
     """One row a claim: statement, source, value and verdict for each model, and the quantity.
 
     Args:
-        findings: of `evaluate_claims`, by title of the model.
+        findings: of `evaluate_claims` or of `evaluate_head_claims`, by title of the model.
 
     Returns:
         Table with the columns `statement`, `source`, one for each title, and `tested by`; rows are
         counted from 1.
     """
     rows = []
-    for number, claim in enumerate(CLAIMS):
+    for of_models in zip(*findings.values(), strict=True):
+        claim = of_models[0].claim
         row = {"statement": claim.statement, "source": claim.source}
-        row |= {model: _text(found[number]) for model, found in findings.items()}
+        row |= dict(zip(findings, map(_text, of_models), strict=True))
         rows.append(row | {"tested by": claim.quantity})
     return pd.DataFrame(rows, index=range(1, len(rows) + 1))
 

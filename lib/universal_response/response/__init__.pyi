@@ -5,7 +5,7 @@ from .averages import (
     mean_over_pairs,
     pairs_at,
 )
-from .bootstrap import Estimate, estimate, resample
+from .bootstrap import Estimate, bootstrap_weights, estimate, resample
 from .increments import increments, increments_at_peak, increments_error, sublayer_totals
 from .linear_limit import (
     higher_orders,
@@ -43,6 +43,7 @@ __all__ = [
     "InductionOnset",
     "architecture_of",
     "at_epsilon",
+    "bootstrap_weights",
     "by_distance",
     "collapsed",
     "error_over_pairs",

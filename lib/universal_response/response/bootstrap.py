@@ -34,13 +34,7 @@ def resample(dataset: xr.Dataset, n_resamples: int, generator: np.random.Generat
         measured, with `resample` instead of `sequence`. Entry 0 is the mean over all sequences as
         measured. The draws of a single sequence are nan: it tells nothing of the error.
     """
-    n = dataset.sizes["sequence"]
-    drawn = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples) / n
-    if n == 1:
-        drawn = np.full_like(drawn, np.nan)
-    weights = xr.DataArray(
-        np.concatenate([np.full((1, n), 1 / n), drawn]), dims=("resample", "sequence")
-    )
+    weights = bootstrap_weights("sequence", dataset.sizes["sequence"], n_resamples, generator)
 
     def ratio(above: xr.DataArray, below: xr.DataArray) -> xr.DataArray:
         of_draws = [xr.dot(part.astype(float), weights, dim="sequence") for part in (above, below)]
@@ -57,6 +51,19 @@ def resample(dataset: xr.Dataset, n_resamples: int, generator: np.random.Generat
                 logarithm = ratio(each.fillna(0), known > 0)
                 found[f"{name}_geometric"] = xr.apply_ufunc(np.exp, logarithm)
     return xr.Dataset(found)
+
+
+def bootstrap_weights(
+    dim: str, n: int, n_resamples: int, generator: np.random.Generator
+) -> xr.DataArray:
+    """Weights of n things in means over things drawn with replacement, (resample, dim).
+
+    Entry 0 weighs all the same. The draws of a single thing are nan: it tells nothing of the error.
+    """
+    drawn = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples) / n
+    if n == 1:
+        drawn = np.full_like(drawn, np.nan)
+    return xr.DataArray(np.concatenate([np.full((1, n), 1 / n), drawn]), dims=("resample", dim))
 
 
 def estimate(resampled: xr.DataArray) -> Estimate:
