@@ -93,7 +93,7 @@ def model_data(dataset: xr.Dataset) -> dict[str, Any]:
         rounded to `ERROR_BITS`.
     """
     t0, t = int(dataset.attrs["t0"]), dataset.sizes["delta_j"]
-    errors = dataset.response_sem.transpose(*ORDER).values
+    errors = dataset.response_sem.transpose(*ORDER).values.astype(np.float32)
     return {
         "t0": t0,
         "epsilon0": float(dataset.attrs["epsilon0"]),
