@@ -25,7 +25,9 @@ def test_logits(family, monkeypatch):
     flat, asked = expected.flatten(0, 1), TOKENS.flatten()
     close(found.log_normaliser(normed.flatten(0, 1)), flat.exp().sum(1).log())
     larger = [sum(row > row[token]) for row, token in zip(flat, asked, strict=True)]
-    assert torch.equal(found.rank(normed.flatten(0, 1), asked), torch.stack(larger))
+    log_probability, rank = found.log_probability_and_rank(normed.flatten(0, 1), asked)
+    assert torch.equal(rank, torch.stack(larger))
+    close(log_probability, flat.log_softmax(1).gather(1, asked[:, None])[:, 0])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -172,7 +172,9 @@ def test_verified_by_a_witness(found, wired, tmp_path):
         heads.verify_heads(changed, wired.bridge)
 
 
-def test_a_model_without_induction_heads_is_studied_too():
+def test_a_model_without_induction_heads_is_studied_too(monkeypatch):
+    asking = ("scores", "composition", "edges", "class_ablation", "backup", "interventions")
+    monkeypatch.setattr(study, "PARTS", {name: study.PARTS[name] for name in asking})
     found = heads.study_heads(tiny_model("gemma3"), SMALL)
     assert not (found.head_class == "induction").any()
     assert found.sizes["receiver"] == 0
