@@ -388,7 +388,7 @@ REFUSED = {
     "shape of neurons": (
         "llama",
         ReplaceNeurons(0, [4, 5], torch.zeros(1, 1, 1)),
-        "(sequence or 1, token or 1, 2)",
+        "(2 or 1, 8 or 1, 2)",
     ),
     "sublayer": (
         "opt",
@@ -403,14 +403,20 @@ REFUSED = {
     "shape of an output": (
         "llama",
         ReplaceOutput(0, "mlp", torch.zeros(1, 1, 5)),
-        "(sequence or 1, token or 1, 32)",
+        "(2 or 1, 8 or 1, 32)",
     ),
     "head": ("llama", ReplaceHeads(0, [4], ONE), "head 4 is not one of 0 .. 3"),
     "shape of heads": (
         "llama",
         ReplaceHeads(0, [0, 1], ONE),
-        "(sequence or 1, token or 1, 2, 8)",
+        "(2 or 1, 8 or 1, 2, 8)",
     ),
+    "too many sequences": (
+        "llama",
+        ReplaceHeads(0, [0], ONE.expand(3, 8, 1, 8)),
+        "(2 or 1, 8 or 1",
+    ),
+    "too few tokens": ("llama", ReplaceHeads(0, [0], ONE.expand(2, 7, 1, 8)), "(2 or 1, 8 or 1"),
     "what": ("llama", FreezeHeads(0, [0], "queries"), "choose from pattern, values"),
     "sender's head": (
         "llama",
@@ -420,7 +426,7 @@ REFUSED = {
     "shape of the sender": (
         "llama",
         PatchEdge((0, 0), 1, [0], "queries", ONE),
-        "(sequence or 1, token or 1, 8)",
+        "(2 or 1, 8 or 1, 8)",
     ),
     "through": (
         "llama",

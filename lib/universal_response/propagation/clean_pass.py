@@ -39,7 +39,7 @@ def prepared(
         unbridged(model) as blocks,
         carrying(blocks.base, tape, blocks.mixing, products, TOKENS_PER_PASS["cpu"]) as modules,
     ):
-        check_edits(edits, blocks.parts, blocks.heads, blocks.open_attention)
+        check_edits(edits, blocks.parts, blocks.heads, blocks.open_attention, (n_sequences, t))
         if edits and position > 0:
             raise ValueError(
                 f"perturbed_position={position}: a model that is edited is perturbed at its input; "

@@ -120,9 +120,13 @@ def rows_of(by: Tensor, index: Index, like: Tensor) -> Tensor:
 
 
 def check_edits(
-    edits: Sequence[Edit], blocks: Sequence[Parts], heads: Heads, open_attention: bool
+    edits: Sequence[Edit],
+    blocks: Sequence[Parts],
+    heads: Heads,
+    open_attention: bool,
+    of: tuple[int, int],
 ) -> None:
-    """Refuse what cannot be edited.
+    """Refuse what cannot be edited in passes of so many sequences and tokens.
 
     Raises:
         ValueError: a layer, head, neuron or shape that is not there, a model whose attention is
@@ -132,10 +136,10 @@ def check_edits(
     if edits and not open_attention:
         raise ValueError("edits: this model runs attention by code of its own; nothing is edited")
     for edit in edits:
-        _check(edit, blocks, heads)
+        _check(edit, blocks, heads, of)
 
 
-def _check(edit: Edit, blocks: Sequence[Parts], heads: Heads) -> None:
+def _check(edit: Edit, blocks: Sequence[Parts], heads: Heads, of: tuple[int, int]) -> None:
     name, n_layers = type(edit).__name__, len(blocks)
     layers = (edit.layer, edit.sender[0]) if isinstance(edit, PatchEdge) else (edit.layer,)
     for layer in layers:
@@ -146,7 +150,7 @@ def _check(edit: Edit, blocks: Sequence[Parts], heads: Heads) -> None:
         if parts.neurons is None:
             raise ValueError(f"{name}: layer {edit.layer} has no neurons that can be replaced")
         _one_of(name, "neuron", edit.neurons, weight_of(parts.neurons).shape[1])
-        _shaped(name, edit.by, (len(edit.neurons),))
+        _shaped(name, edit.by, (len(edit.neurons),), of)
     elif isinstance(edit, ReplaceOutput):
         there = dict.fromkeys(sublayer for _, sublayer, _ in parts.outputs)
         if edit.sublayer not in there:
@@ -154,20 +158,20 @@ def _check(edit: Edit, blocks: Sequence[Parts], heads: Heads) -> None:
                 f"{name}: sublayer={edit.sublayer} of layer {edit.layer} is no module of its own; "
                 f"choose from {', '.join(there)}"
             )
-        _shaped(name, edit.by, (weight_of(parts.mixed).shape[0],))
+        _shaped(name, edit.by, (weight_of(parts.mixed).shape[0],), of)
     else:
         _one_of(name, "head", edit.heads, heads.n_heads)
     if isinstance(edit, ReplaceHeads):
-        _shaped(name, edit.by, (len(edit.heads), heads.width))
+        _shaped(name, edit.by, (len(edit.heads), heads.width), of)
     if isinstance(edit, FreezeHeads) and edit.what not in ("pattern", "values"):
         raise ValueError(f"{name}: what={edit.what}; choose from pattern, values")
     if isinstance(edit, PatchEdge):
-        _check_edge(edit, heads)
+        _check_edge(edit, heads, of)
 
 
-def _check_edge(edge: PatchEdge, heads: Heads) -> None:
+def _check_edge(edge: PatchEdge, heads: Heads, of: tuple[int, int]) -> None:
     _one_of("PatchEdge", "sender's head", [edge.sender[1]], heads.n_heads)
-    _shaped("PatchEdge", edge.by, (heads.width,))
+    _shaped("PatchEdge", edge.by, (heads.width,), of)
     if edge.through not in THROUGH:
         raise ValueError(f"PatchEdge: through={edge.through}; choose from {', '.join(THROUGH)}")
     if edge.sender[0] >= edge.layer:
@@ -194,9 +198,10 @@ def _one_of(name: str, what: str, given: Sequence[int], n: int) -> None:
             raise ValueError(f"{name}: {what} {each} is not one of 0 .. {n - 1}")
 
 
-def _shaped(name: str, by: Tensor, shape: tuple[int, ...]) -> None:
-    if by.ndim != 2 + len(shape) or tuple(by.shape[2:]) != shape:
+def _shaped(name: str, by: Tensor, shape: tuple[int, ...], of: tuple[int, int]) -> None:
+    each_or_one = all(given in (1, n) for given, n in zip(by.shape, of, strict=False))
+    if by.ndim != 2 + len(shape) or tuple(by.shape[2:]) != shape or not each_or_one:
         raise ValueError(
-            f"{name}: by has shape {tuple(by.shape)}; give (sequence or 1, token or 1, "
+            f"{name}: by has shape {tuple(by.shape)}; give ({of[0]} or 1, {of[1]} or 1, "
             f"{', '.join(map(str, shape))})"
         )

@@ -64,7 +64,8 @@ def forward(
         unbridged(model) as blocks,
     ):
         check(observe, blocks.open_attention)
-        check_edits(edits, blocks.parts, blocks.heads, blocks.open_attention)
+        n_sequences, t = tokens.shape
+        check_edits(edits, blocks.parts, blocks.heads, blocks.open_attention, (n_sequences, t))
         run = Run(blocks, tokens.to(blocks.device), Tape(False), Carrying(), edits=edits)
         packing = whole(run)
         index = packing.index(run.device)
