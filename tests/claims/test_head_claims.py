@@ -385,6 +385,17 @@ def test_d_head_over_d_model_of_models_by_their_configuration():
         assert value(dataset, ELSEWHERE) == pytest.approx(1)
 
 
+def test_heads_and_positions_of_which_nothing_is_known_do_not_count():
+    """A head that writes nothing has no circuit, a state that does not vary no directions."""
+    dataset = study()
+    for name in ("copying", "read_write_overlap"):
+        dataset[name].values[6, 2] = dataset[name].values[0, 0] = np.nan
+    dataset.place_token_overlap.values[::2] = np.nan
+    expected = {COPIES: 0.9 - 0.1, ELSEWHERE: 0, ORTHOGONAL: 0.05 + 0.01 - 0.03}
+    for words, number in expected.items():
+        assert value(dataset, words) == pytest.approx(number)
+
+
 def test_rank_correlations_know_order_alone():
     dataset = study()
     dataset["denoising_estimate"] = np.exp(dataset.denoising)

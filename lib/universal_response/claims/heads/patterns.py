@@ -85,11 +85,12 @@ def copying(dataset: xr.Dataset, draws: xr.Dataset) -> xr.DataArray:
 def write_where_they_read(dataset: xr.Dataset, draws: xr.Dataset) -> xr.DataArray:
     by_chance = _random_overlap(dataset)
     above = (dataset.read_write_overlap - by_chance) / (1 - by_chance)
-    return _over_heads(above, draws, above.notnull())
+    return _over_heads(above, draws, xr.ones_like(above, dtype=bool))
 
 
 def _over_heads(values: xr.DataArray, draws: xr.Dataset, among: xr.DataArray) -> xr.DataArray:
-    """Mean over heads drawn with replacement; nan if none is among them."""
+    """Mean over heads drawn with replacement, as far as known; nan if there are none."""
+    among = among & values.notnull()
     weight = draws.head_weight * among
     whole = weight.sum(MAP)
     return total(values * weight, among) / whole.where(whole > 0)

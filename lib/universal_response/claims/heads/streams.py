@@ -59,6 +59,6 @@ def grows_beyond_probability(dataset: xr.Dataset, draws: xr.Dataset) -> xr.DataA
 def place_and_token(dataset: xr.Dataset, draws: xr.Dataset) -> xr.DataArray:
     # At the input of a rotary model nothing but chance tells places apart.
     inside = dataset.place_token_overlap.isel(position=slice(1, None))
-    weight = draws.position_weight.isel(position=slice(1, None))
-    by_chance = dataset.random_overlap
-    return ((inside - by_chance) * weight).sum("position") / weight.sum("position")
+    weight = draws.position_weight.isel(position=slice(1, None)) * inside.notnull()
+    above = (inside - dataset.random_overlap).fillna(0)
+    return (above * weight).sum("position") / weight.sum("position")
