@@ -88,6 +88,7 @@ def _effects(rng):
     edges = np.full((2, 3, LAYERS, HEADS), np.nan)
     edges[:, 0, :5], edges[:, :, *PREVIOUS] = -0.01, 0.1
     edges[:, 0, *PREVIOUS] = -4.0
+    scores = edges / 10
     falls = at(INDUCTION, -3.0) + at(PREVIOUS, -8.0)
     patched = (
         at(INDUCTION, 4.0)
@@ -95,6 +96,7 @@ def _effects(rng):
         + np.linspace(0, 1, LAYERS * HEADS).reshape(LAYERS, HEADS)
     )
     found = with_error("edge_effect", ("receiver", "through", *MAP), edges)
+    found |= with_error("edge_score", ("receiver", "through", *MAP), scores, 0.001)
     found |= with_error("ablation_effect", MAP, falls)
     found |= with_error("direct_effect", MAP, at(INDUCTION, -2.7) + at(PREVIOUS, 0.4))
     # 6.2 attends as induction heads do and writes nothing of use.

@@ -26,7 +26,8 @@ RESPONSIBLE = "responsible for the prediction"
 TWO = "two heads in different layers"
 NEEDED = "Without previous-token heads"
 WRITTEN = "written by a previous-token head"
-KEYS = "through keys, not"
+KEYS = "decided by what was written for their keys"
+PASSED_ON = "induction heads pass on"
 COPIES = "writes the token that it attends to"
 NO_DISTANCE = "not at a distance"
 SHUFFLED = "Shuffled weights"
@@ -50,10 +51,10 @@ LINEAR = "Shares in the linear response"
 FINITE = "A weak perturbation"
 
 OF_INDUCTION = {
-    RESPONSIBLE, TWO, WRITTEN, KEYS, COPIES, NO_DISTANCE, MOVED_BY, DIRECT, INDIRECT, PATTERN,
-    FINITE,
+    RESPONSIBLE, TWO, WRITTEN, KEYS, PASSED_ON, COPIES, NO_DISTANCE, MOVED_BY, DIRECT, INDIRECT,
+    PATTERN, FINITE,
 }  # fmt: skip
-OF_SENDERS = {WRITTEN, KEYS, INDIRECT}
+OF_SENDERS = {WRITTEN, KEYS, PASSED_ON, INDIRECT}
 
 
 def findings(dataset, n_resamples=100):
@@ -99,6 +100,7 @@ def test_a_model_that_keeps_every_claim():
         (NEEDED, (10 - 2) / 10),
         (WRITTEN, 0.9 - 0.02),
         (KEYS, 0.1 / 4),
+        (PASSED_ON, 0.1 / 4),
         (COPIES, 0.9 - 0.1),
         (NO_DISTANCE, 0.8 / 0.9),
         (SHUFFLED, 0.02 / 0.9),
@@ -159,14 +161,15 @@ def little_lost_without_previous_token(dataset):
 
 
 def another_head_sends(dataset):
-    dataset.edge_effect.values[:, :, 3, 2] = dataset.edge_effect.values[:, :, *PREVIOUS]
-    dataset.edge_effect.values[:, 0, *PREVIOUS] = -0.01
+    for name in ("edge_score", "edge_effect"):
+        dataset[name].values[:, :, 3, 2] = dataset[name].values[:, :, *PREVIOUS]
+        dataset[name].values[:, 0, *PREVIOUS] = -0.01
     set_at(dataset, "ablation_effect", (3, 2), -1.0)
     set_at(dataset, "direct_effect", (3, 2), -0.1)
 
 
 def read_through_queries(dataset):
-    dataset.edge_effect.values[:, 1, *PREVIOUS] = -3.0
+    dataset.edge_score.values[:, 1, *PREVIOUS] = -0.3
 
 
 def read_through_values(dataset):
@@ -245,7 +248,7 @@ BROKEN = [
     (little_lost_without_previous_token, {NEEDED}),
     (another_head_sends, {WRITTEN}),
     (read_through_queries, {KEYS}),
-    (read_through_values, {KEYS}),
+    (read_through_values, {PASSED_ON}),
     (induction_heads_copy_less, {COPIES}),
     (a_positional_induction_head, {NO_DISTANCE}),
     (shuffled_weights_do_induction, {SHUFFLED}),
@@ -282,7 +285,7 @@ def no(name):
 
 
 def no_edge_matters(dataset):
-    dataset["edge_effect"] = abs(dataset.edge_effect)
+    dataset["edge_score"] = abs(dataset.edge_score)
 
 
 def no_onset(dataset):
@@ -343,7 +346,22 @@ def test_a_sender_is_compared_where_all_its_edges_were_cut():
     dataset = study()
     dataset.edge_effect.values[0, 1:, *PREVIOUS] = np.nan
     dataset.edge_effect.values[0, 0, *PREVIOUS] = -100.0
-    assert value(dataset, KEYS) == pytest.approx(0.1 / 4)
+    assert value(dataset, PASSED_ON) == pytest.approx(0.1 / 4)
+
+
+def test_another_head_may_be_read_through_queries():
+    dataset = study()
+    dataset.edge_score.values[1, 1, *DUPLICATE] = -0.5
+    assert value(dataset, KEYS) == pytest.approx((0.01 + 0.5) / (2 * 0.4))
+
+
+def test_classes_are_judged_by_what_heads_do_on_unrepeated_tokens():
+    """At its mean on repeated tokens a head still writes how far back they repeat."""
+    dataset = study()
+    for name in ("induction", "previous_token", "duplicate_token"):
+        dataset.set_logit_difference.loc[{"replacement": "mean", "head_set": name}] = 10.0
+    assert value(dataset, RESPONSIBLE) == pytest.approx(0.9)
+    assert value(dataset, NEEDED) == pytest.approx(0.8)
 
 
 def test_the_response_settles_where_its_limit_does():
@@ -357,9 +375,9 @@ def test_the_response_settles_where_its_limit_does():
 
 def test_the_strongest_sender_is_that_of_all_receivers_together():
     dataset = study()
-    dataset.edge_effect.values[0, 0, *DUPLICATE] = -5.0
+    dataset.edge_score.values[0, 0, *DUPLICATE] = -0.5
     assert value(dataset, WRITTEN) == pytest.approx(0.88)
-    dataset.edge_effect.values[1, 0, *DUPLICATE] = -5.0
+    dataset.edge_score.values[1, 0, *DUPLICATE] = -0.5
     assert value(dataset, WRITTEN) == pytest.approx(0)
 
 

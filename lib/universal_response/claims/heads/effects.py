@@ -1,5 +1,7 @@
 """What is computed of the effects of heads on the prediction, along `resample`."""
 
+from collections.abc import Callable
+
 import xarray as xr
 
 from universal_response.claims.heads.picking import (
@@ -13,8 +15,10 @@ from universal_response.claims.heads.picking import (
 )
 from universal_response.claims.quantities import Evaluate
 
-# What heads are replaced by where a statement is not about that.
-MEAN = {"replacement": "mean"}
+# Means on repeated tokens keep what is the same in all of them, such as how far back a repeat is.
+MEAN = {"replacement": "unrepeated mean"}
+
+KEYS, QUERIES, VALUES = ({"through": name} for name in ("keys", "queries", "values"))
 
 EFFECTS = ("direct_effect", "ablation_effect")
 
@@ -35,14 +39,28 @@ def _over_random(of_sets: xr.DataArray, draws: xr.Dataset) -> xr.DataArray:
     return (of_sets * draws.set_weight).sum("head_set", skipna=False)
 
 
-def other_ways(dataset: xr.Dataset, draws: xr.Dataset) -> xr.DataArray:
+def queries_over_keys(dataset: xr.Dataset, draws: xr.Dataset) -> xr.DataArray:
+    if sender(dataset) is None:
+        return constant(draws)
+
+    def largest(change: Callable[[xr.Dataset], xr.DataArray]) -> xr.DataArray:
+        measured, drawn = change(dataset), change(draws)
+        rows = range(dataset.sizes["receiver"])
+        at = [{"receiver": row} | strongest(measured.isel(receiver=row)) for row in rows]
+        each = [drawn.isel(one, drop=True) for one in at]
+        return xr.concat(each, "receiver").sum("receiver", skipna=False)
+
+    through_queries = largest(lambda of: abs(of.edge_score.sel(QUERIES, drop=True)))
+    return over(through_queries, largest(lambda of: -of.edge_score.sel(KEYS, drop=True)))
+
+
+def values_over_keys(dataset: xr.Dataset, draws: xr.Dataset) -> xr.DataArray:
     head = sender(dataset)
     if head is None:
         return constant(draws)
     known = dataset.edge_effect.isel(head).notnull().all("through").values
-    through = draws.edge_effect.isel(head).isel(receiver=known).sum("receiver", skipna=False)
-    others = abs(through.sel(through=["queries", "values"])).max("through")
-    return over(others, -through.sel(through="keys", drop=True))
+    cut = draws.edge_effect.isel(head).isel(receiver=known).sum("receiver", skipna=False)
+    return over(abs(cut.sel(VALUES, drop=True)), -cut.sel(KEYS, drop=True))
 
 
 def direct_of_induction(dataset: xr.Dataset, draws: xr.Dataset) -> xr.DataArray:
@@ -74,7 +92,7 @@ def pattern_and_attribution(dataset: xr.Dataset, draws: xr.Dataset) -> xr.DataAr
 
 def zeros_beyond_means(dataset: xr.Dataset, draws: xr.Dataset) -> xr.DataArray:
     of_random = _over_random(draws.set_loss, draws)
-    return of_random.sel(replacement="zero") - of_random.sel(replacement="unrepeated mean")
+    return of_random.sel(replacement="zero") - of_random.sel(MEAN)
 
 
 def estimate_rank(name: str) -> Evaluate:

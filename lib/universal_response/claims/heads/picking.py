@@ -27,8 +27,8 @@ def strongest(values: xr.DataArray) -> dict[str, int]:
 
 
 def sender(dataset: xr.Dataset) -> dict[str, int] | None:
-    """The head whose edges to the keys of induction heads matter most, all layers together."""
-    falls = -dataset.edge_effect.sel(through="keys").sum("receiver")
+    """The head without whose edges to their keys induction heads lose most score, all together."""
+    falls = -dataset.edge_score.sel(through="keys").sum("receiver")
     if not dataset.sizes["receiver"] or float(falls.max()) <= 0:
         return None
     return strongest(falls.transpose(*MAP))

@@ -18,8 +18,9 @@ HEAD_CLAIMS = (
     Claim(
         "Induction heads are responsible for the prediction of what is repeated.",
         NOTES,
-        "part of the logit difference that is lost with all induction heads at their means, "
-        "beyond what as many random heads of their layers lose; more than half is enough",
+        "part of the logit difference that is lost with all induction heads at their means on "
+        "unrepeated tokens, beyond what as many random heads of their layers lose; more than half "
+        "is enough",
         effects.lost_without("induction"),
         lambda found: found.value > MOSTLY,
     ),
@@ -36,28 +37,38 @@ HEAD_CLAIMS = (
     Claim(
         "Without previous-token heads there is no induction.",
         NOTES,
-        "part of the logit difference that is lost with all previous-token heads at their means, "
-        "beyond that of random heads (as many as induction heads, of their layers); more than half "
-        "is enough",
+        "part of the logit difference that is lost with all previous-token heads at their means on "
+        "unrepeated tokens, beyond that of random heads (as many as induction heads, of their "
+        "layers); more than half is enough",
         effects.lost_without("previous_token"),
         lambda found: found.value > MOSTLY,
     ),
     Claim(
         "What induction heads read through their keys was written by a previous-token head.",
         NOTES,
-        "attention to the token before, less the most under shuffled weights, of the head whose "
-        "edges to those keys matter most; more than half is enough",
+        "attention to the token before, less the most under shuffled weights, of the head "
+        "without whose edges to those keys the induction score falls most; more than half is "
+        "enough",
         patterns.previous_token_of_sender,
         lambda found: found.value > MOSTLY,
     ),
     Claim(
-        "Induction heads read what another head has written through keys, not through queries or "
-        "values.",
+        "Where induction heads attend to is decided by what was written for their keys, not for "
+        "their queries.",
         NOTES,
-        "head whose edges to their keys matter most: change of the logit difference with its edges "
-        "to queries or to values cut, the larger one, over the fall with those to keys cut; less "
+        "largest change of the induction score with an edge of a head to queries cut (of the heads "
+        "that matter most through keys) over the largest fall with one to keys cut, sums over "
+        "receivers; less than half is enough",
+        effects.queries_over_keys,
+        lambda found: found.value < MOSTLY,
+    ),
+    Claim(
+        "What was written for their keys is not what induction heads pass on.",
+        NOTES,
+        "edges to values of the head without whose edges to keys the induction score falls most: "
+        "change of the logit difference with them cut, over the fall with those to keys cut; less "
         "than half is enough",
-        effects.other_ways,
+        effects.values_over_keys,
         lambda found: found.value < MOSTLY,
     ),
     Claim(
@@ -101,8 +112,8 @@ HEAD_CLAIMS = (
     Claim(
         "Induction owes this much to duplicate-token heads.",
         BEYOND,
-        "part of the logit difference that is lost with duplicate-token heads at their means, "
-        "beyond random heads",
+        "part of the logit difference that is lost with duplicate-token heads at their means on "
+        "unrepeated tokens, beyond random heads",
         effects.lost_without("duplicate_token"),
         None,
     ),
@@ -140,8 +151,8 @@ HEAD_CLAIMS = (
     Claim(
         "The head that induction heads read from acts on the logits indirectly.",
         NOTES,
-        "the same ratio, of the head whose edges to their keys matter most; less than half is "
-        "indirect",
+        "the same ratio, of the head whose edges to their keys matter most to the induction score; "
+        "less than half is indirect",
         effects.direct_of_sender,
         lambda found: found.value < MOSTLY,
     ),
