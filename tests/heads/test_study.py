@@ -3,11 +3,13 @@
 import dataclasses
 
 import hand_wired
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
 from tiny_models import tiny_model
-from universal_response import heads, load_results, save_results
+from universal_response import figures, heads, load_results, save_results
 from universal_response.heads import summaries
 from universal_response.heads.study import study
 
@@ -194,3 +196,67 @@ def test_bad_settings_are_named_in_a_line(changed, named):
 def test_attention_of_its_own_is_refused():
     with pytest.raises(ValueError, match=r"\Aobserve=pattern: [^\n]*\Z"):
         heads.study_heads(tiny_model("gptj"), SMALL)
+
+
+# figures ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawn(found):
+    """What every figure of a study draws, by its name."""
+    before = mpl.get_backend()
+    plt.switch_backend("agg")
+    try:
+        names = ("heads", "wiring", "causes", "carried", "circuit")
+        return {name: figures.drawn_values(getattr(figures, name)(found)) for name in names}
+    finally:
+        plt.close("all")
+        plt.switch_backend(before)
+
+
+def image(drawn, panel, shape):
+    values = drawn[(drawn.panel == panel) & (drawn.kind == "image")]
+    return values.sort_values(["y", "x"]).value.to_numpy().reshape(shape)
+
+
+@pytest.mark.parametrize(
+    ("figure", "panel", "shown"),
+    [
+        ("heads", "a", lambda d: d.attention_score.sel(input="repeated", score="previous_token")),
+        ("heads", "b", lambda d: d.attention_score.sel(input="repeated", score="duplicate_token")),
+        ("heads", "c", lambda d: d.attention_score.sel(input="repeated", score="induction")),
+        ("heads", "d", lambda d: d.prefix_matching_gapped),
+        ("heads", "e", lambda d: d.share_by_part.sel(strength="limit", compared=15).sum("part")),
+        ("causes", "a", lambda d: d.ablation_effect),
+        ("causes", "d", lambda d: d.denoising),
+    ],
+)
+def test_maps_show_every_head(drawn, found, figure, panel, shown):
+    expected = shown(found)
+    np.testing.assert_allclose(image(drawn[figure], panel, expected.shape), expected, rtol=1e-6)
+
+
+def test_wiring_shows_scores_with_edges_cut(drawn, found, wired):
+    one = found.isel(receiver=0).edge_score
+    senders = one.sel(through="keys")[:1]  # of the first layer
+    np.testing.assert_allclose(image(drawn["wiring"], "a", (1, 4)), senders, rtol=1e-6)
+    bars = drawn["wiring"][(drawn["wiring"].panel == "b") & (drawn["wiring"].kind == "bar")]
+    expected = one.isel(layer=0).values.ravel()
+    np.testing.assert_allclose(np.sort(bars.x), np.sort(expected), atol=1e-6)
+
+
+def test_shares_drawn_are_one_together(drawn):
+    for panel in "abc":
+        curves = drawn["carried"][
+            (drawn["carried"].panel == panel) & (drawn["carried"].series != "")
+        ]
+        lines = curves[curves.kind == "line"].groupby("x").value.size()
+        total = curves[curves.kind == "line"].groupby("x").y.sum()
+        assert set(lines) == {5}
+        np.testing.assert_allclose(total, 1, atol=1e-5)
+
+
+def test_faithfulness_is_drawn_as_computed(drawn, found):
+    expected = summaries.faithfulness_by_size(found)["mean"].values.ravel()
+    points = drawn["circuit"][(drawn["circuit"].panel == "a") & (drawn["circuit"].kind == "line")]
+    assert np.abs(points.y.to_numpy()[:, None] - expected).min(0).max() < 1e-6

@@ -18,28 +18,28 @@ GROUP_COLOURS = {
 }
 
 
-def carried(dataset: xr.Dataset) -> Figure:
+def carried(study: xr.Dataset) -> Figure:
     """Shares of the response by classes of heads along l, their parts, and edited models.
 
     Args:
-        dataset: of `heads.study_heads`.
+        study: of `heads.study_heads`.
     """
-    t0 = dataset.attrs["t0"]
+    t0 = study.attrs["t0"]
     names = {t0 - 1: "$T_0 - 1$", t0: "$T_0$"}
     with style():
         figure = plt.figure(figsize=(9.6, 8.6), layout="constrained")
         grid = figure.subplot_mosaic(
             [["a", "b", "c"], ["d", "e", "f"], ["d", "e", "f"]], height_ratios=(1, 0.6, 0.6)
         )
-        for letter, distance in zip("abc", (t0 - 1, t0, int(dataset.compared[0])), strict=True):
-            shares_panel(grid[letter], dataset, distance)
+        for letter, distance in zip("abc", (t0 - 1, t0, int(study.compared[0])), strict=True):
+            shares_panel(grid[letter], study, distance)
             grid[letter].set_title(rf"$\Delta j =$ {names.get(distance, distance)}")
             grid[letter].sharey(grid["a"])
         grid["a"].set_ylabel("share of the change")
         grid["a"].legend(loc="upper left", fontsize=7)
-        parts_panel(grid["d"], dataset)
-        edited_panel(grid["e"], dataset, "change")
-        edited_panel(grid["f"], dataset, "lead")
+        parts_panel(grid["d"], study)
+        edited_panel(grid["e"], study, "change")
+        edited_panel(grid["f"], study, "lead")
         grid["f"].set_yticklabels([])
         tag_all(np.array(list(grid.values())))
     return figure

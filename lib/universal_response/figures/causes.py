@@ -11,11 +11,11 @@ from universal_response.figures.style import CATEGORIES, GREY, style, tag_all
 from universal_response.heads import summaries
 
 
-def causes(dataset: xr.Dataset) -> Figure:
+def causes(study: xr.Dataset) -> Figure:
     """Ablation, direct effects, patching, and whole classes of heads against random ones.
 
     Args:
-        dataset: of `heads.study_heads`.
+        study: of `heads.study_heads`.
     """
     with style():
         figure, grid = plt.subplots(2, 3, figsize=(9.8, 6.6), layout="constrained")
@@ -23,18 +23,18 @@ def causes(dataset: xr.Dataset) -> Figure:
             (grid[0, 0], "ablation_effect", "change of the logit difference,\nhead at its mean"),
             (grid[1, 0], "denoising", "change of the logit difference,\nhead restored"),
         ):
-            reach = float(abs(dataset[name]).max())
-            drawn = head_map(axes, dataset[name], -reach, reach, "RdBu_r")
-            mark_classes(axes, dataset)
+            reach = float(abs(study[name]).max())
+            drawn = head_map(axes, study[name], -reach, reach, "RdBu_r")
+            mark_classes(axes, study)
             figure.colorbar(drawn, ax=axes, label=label)
-        against_panel(grid[0, 1], dataset, "ablation_effect", "direct_effect")
+        against_panel(grid[0, 1], study, "ablation_effect", "direct_effect")
         grid[0, 1].set(xlabel="total effect of ablation", ylabel="direct effect")
         grid[0, 1].legend(loc="best")
-        against_panel(grid[1, 1], dataset, "denoising", "denoising_estimate")
+        against_panel(grid[1, 1], study, "denoising", "denoising_estimate")
         grid[1, 1].set(xlabel="effect of patching", ylabel="first-order estimate")
-        classes_panel(grid[0, 2], dataset, "set_logit_difference")
+        classes_panel(grid[0, 2], study, "set_logit_difference")
         grid[0, 2].set_xlabel("logit difference")
-        classes_panel(grid[1, 2], dataset, "set_loss")
+        classes_panel(grid[1, 2], study, "set_loss")
         grid[1, 2].set_xlabel("loss of unrepeated tokens (nats)")
         grid[0, 2].legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncol=3, fontsize=7)
         tag_all(grid)

@@ -11,23 +11,23 @@ from universal_response.figures.style import ACCENT, CATEGORIES, GREY, style, ta
 from universal_response.heads import summaries
 
 
-def circuit(dataset: xr.Dataset) -> Figure:
+def circuit(study: xr.Dataset) -> Figure:
     """Faithfulness, completeness, minimality; lens and response; probes, neurons, subspaces.
 
     Args:
-        dataset: of `heads.study_heads`.
+        study: of `heads.study_heads`.
     """
     with style():
         figure, grid = plt.subplots(3, 3, figsize=(9.6, 8.8), layout="constrained")
-        faithfulness_panel(grid[0, 0], dataset)
-        completeness_panel(grid[0, 1], dataset)
-        minimality_panel(grid[0, 2], dataset)
-        lens_panel(grid[1, 0], dataset)
-        saturation_panel(grid[1, 1], dataset)
-        probes_panel(grid[1, 2], dataset)
-        neurons_panel(grid[2, 0], dataset)
-        places_panel(grid[2, 1], dataset)
-        reading_panel(grid[2, 2], dataset)
+        faithfulness_panel(grid[0, 0], study)
+        completeness_panel(grid[0, 1], study)
+        minimality_panel(grid[0, 2], study)
+        lens_panel(grid[1, 0], study)
+        saturation_panel(grid[1, 1], study)
+        probes_panel(grid[1, 2], study)
+        neurons_panel(grid[2, 0], study)
+        places_panel(grid[2, 1], study)
+        reading_panel(grid[2, 2], study)
         tag_all(grid)
     return figure
 

@@ -27,32 +27,32 @@ TITLES = {
 }
 
 
-def heads(dataset: xr.Dataset) -> Figure:
+def heads(study: xr.Dataset) -> Figure:
     """Maps over heads: three attention scores, prefix matching with a gap, the response carried.
 
     Args:
-        dataset: of `heads.study_heads`.
+        study: of `heads.study_heads`.
     """
-    score = dataset.attention_score.sel(input="repeated")
-    t0 = dataset.attrs["t0"]
+    score = study.attention_score.sel(input="repeated")
+    t0 = study.attrs["t0"]
     maps = [
         *((TITLES[name], score.sel(score=name)) for name in list(TITLES)[:3]),
-        ("matching, with a gap", dataset.prefix_matching_gapped),
+        ("matching, with a gap", study.prefix_matching_gapped),
     ]
     with style():
         figure, grid = plt.subplots(2, 3, figsize=(9.2, 6.8), layout="constrained")
         for axes, (title, values) in zip(grid.ravel(), maps, strict=False):
             drawn = head_map(axes, values, 0, 1, "viridis")
-            mark_classes(axes, dataset)
+            mark_classes(axes, study)
             axes.set_title(title)
         figure.colorbar(drawn, ax=grid[1, 0], label="mean attention")
-        share = dataset.share_by_part.sel(strength="limit", compared=t0 - 1).sum("part")
+        share = study.share_by_part.sel(strength="limit", compared=t0 - 1).sum("part")
         reach = float(abs(share).max())
         drawn = head_map(grid[1, 1], share, -reach, reach, "RdBu_r")
-        mark_classes(grid[1, 1], dataset)
+        mark_classes(grid[1, 1], study)
         grid[1, 1].set_title("response carried")
         figure.colorbar(drawn, ax=grid[1, 1], label=r"share of $D$ at $\Delta j = T_0-1$")
-        controls_panel(grid[1, 2], dataset)
+        controls_panel(grid[1, 2], study)
         tag_all(grid)
     return figure
 

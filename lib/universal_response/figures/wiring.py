@@ -14,29 +14,29 @@ from universal_response.heads import summaries
 SENDERS = 6
 
 
-def wiring(dataset: xr.Dataset) -> Figure:
+def wiring(study: xr.Dataset) -> Figure:
     """Edges into induction heads, by cutting them, from data and from weights.
 
     One column a layer with induction heads, named after the strongest of them.
 
     Args:
-        dataset: of `heads.study_heads`.
+        study: of `heads.study_heads`.
     """
-    names = summaries.strongest_receivers(dataset)
+    names = summaries.strongest_receivers(study)
     with style():
         figure, grid = plt.subplots(
             3, len(names), figsize=(0.6 + 2.9 * len(names), 8.2), layout="constrained",
             squeeze=False, height_ratios=(1.3, 1, 1),
         )  # fmt: skip
-        keys = dataset.edge_score.sel(through="keys")
+        keys = study.edge_score.sel(through="keys")
         reach = float(abs(keys.sel(receiver=names)).max())
         for column, name in zip(grid.T, names, strict=True):
-            one = dataset.sel(receiver=name)
+            one = study.sel(receiver=name)
             drawn = head_map(column[0], keys.sel(receiver=name), -reach, reach, "RdBu_r")
-            mark_classes(column[0], dataset)
+            mark_classes(column[0], study)
             column[0].set_title(f"into {name}")
             through_panel(column[1], one)
-            composition_panel(column[2], one, dataset)
+            composition_panel(column[2], one, study)
         figure.colorbar(
             drawn, ax=grid[0, :], label="change of the induction score\nwith the edge to keys cut"
         )
