@@ -81,6 +81,7 @@ def _patterns():
         "copying": (MAP, at(INDUCTION, 0.9, 0.1)),
         # 64 of 576 is what random ones have.
         "read_write_overlap": (MAP, np.full((LAYERS, HEADS), 64 / 576)),
+        "read_write_by_chance": ((), 64 / 576),
     }
 
 

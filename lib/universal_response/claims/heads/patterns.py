@@ -1,7 +1,5 @@
 """What is computed of behaviour, attention patterns and weights, along `resample`."""
 
-import math
-
 import xarray as xr
 
 from universal_response.claims.heads.picking import (
@@ -13,7 +11,6 @@ from universal_response.claims.heads.picking import (
     strongest,
     total,
 )
-from universal_response.models import REGISTRY
 
 
 def _score(of: xr.Dataset, score: str, given: str = "repeated") -> xr.DataArray:
@@ -83,7 +80,7 @@ def copying(dataset: xr.Dataset, draws: xr.Dataset) -> xr.DataArray:
 
 
 def write_where_they_read(dataset: xr.Dataset, draws: xr.Dataset) -> xr.DataArray:
-    by_chance = _random_overlap(dataset)
+    by_chance = float(dataset.read_write_by_chance)
     above = (dataset.read_write_overlap - by_chance) / (1 - by_chance)
     return _over_heads(above, draws, xr.ones_like(above, dtype=bool))
 
@@ -94,15 +91,3 @@ def _over_heads(values: xr.DataArray, draws: xr.Dataset, among: xr.DataArray) ->
     weight = draws.head_weight * among
     whole = weight.sum(MAP)
     return total(values * weight, among) / whole.where(whole > 0)
-
-
-def _random_overlap(dataset: xr.Dataset) -> float:
-    """d_head / d_model, which results do not record; nan of a model that is not registered."""
-    model = REGISTRY.get(str(dataset.attrs["model"]))
-    if model is None:
-        return math.nan
-    config = model.config
-    # GPT-2 divides its width among its heads.
-    return (
-        config["head_dim"] / config["hidden_size"] if "head_dim" in config else 1 / config["n_head"]
-    )

@@ -176,8 +176,7 @@ HEAD_CLAIMS = (
         "Heads write elsewhere than they read.",
         NOTES,
         "mean squared cosine between what values read and what the head writes, on a scale from 0 "
-        "(random: d_head / d_model) to 1 (the same): mean over heads, error over heads; known of "
-        "registered models",
+        "(random: d_head / d_model) to 1 (the same): mean over heads, error over heads",
         patterns.write_where_they_read,
         lambda found: found.value < SMALL,
     ),

@@ -149,7 +149,7 @@ def edges(material: Material) -> xr.Dataset:
     rows = [_edges_into(material, *each, shape) for each in zip(groups, strongest, strict=True)]
     found = np.array(rows).reshape(len(rows), 2, *shape, len(material.patched.tokens))
     n = found.shape[-1]
-    error = found.std(-1, ddof=min(1, n - 1)) / np.sqrt(n)
+    error = found.std(-1, ddof=1) / np.sqrt(n) if n > 1 else np.full_like(found[..., 0], np.nan)
     dims = ("receiver", "through", "layer", "head")
     variables: dict[str, tuple] = {}
     for k, name in enumerate(("edge_score", "edge_effect")):
