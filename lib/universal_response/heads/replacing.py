@@ -34,12 +34,18 @@ def replaced(heads: Iterable[Head], by: By) -> list[Edit]:
         heads: which, by layer and head.
         by: of every layer what its heads are to mix.
     """
-    of_layers: dict[int, list[int]] = {}
-    for layer, head in heads:
-        of_layers.setdefault(layer, []).append(head)
     return [
-        ReplaceHeads(layer, chosen, by[layer][:, :, chosen]) for layer, chosen in of_layers.items()
+        ReplaceHeads(layer, chosen, by[layer][:, :, chosen])
+        for layer, chosen in by_layer(heads).items()
     ]
+
+
+def by_layer(heads: Iterable[Head]) -> dict[int, list[int]]:
+    """Heads of every layer that has some of them."""
+    found: dict[int, list[int]] = {}
+    for layer, head in heads:
+        found.setdefault(layer, []).append(head)
+    return found
 
 
 def run(
@@ -88,11 +94,11 @@ def edge_patched(
 
 def edges(sender: Head, receivers: Iterable[Head], through: Through, by: By) -> list[Edit]:
     """Edits that let some heads read another output of a sender."""
-    of_layers: dict[int, list[int]] = {}
-    for layer, head in receivers:
-        of_layers.setdefault(layer, []).append(head)
     other = by[sender[0]][:, :, sender[1]]
-    return [PatchEdge(sender, layer, chosen, through, other) for layer, chosen in of_layers.items()]
+    return [
+        PatchEdge(sender, layer, chosen, through, other)
+        for layer, chosen in by_layer(receivers).items()
+    ]
 
 
 def all_heads(of: Outputs) -> list[Head]:

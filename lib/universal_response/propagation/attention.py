@@ -111,11 +111,14 @@ def attend(
         raise NoRule("attention: keys or values that do not change")
     if editing is not None:
         z = editing.mixture(layer, z)
-    # What is shown is what goes on, for gradients with respect to it.
-    mixed = z[0]
-    _show("values", layer, value[0].transpose(0, 1), suffixes)
-    _show("z", layer, mixed, suffixes)
-    return mixed[None], None
+    if "values" in suffixes.observe:
+        _show("values", layer, value[0].transpose(0, 1), suffixes)
+    if "z" in suffixes.observe:
+        # What is shown is what goes on, for gradients with respect to it.
+        mixed = z[0]
+        _show("z", layer, mixed, suffixes)
+        z = mixed[None]
+    return z, None
 
 
 def _clean_attention(
@@ -209,10 +212,9 @@ def _of_rows(frozen: Tensor | None, n_key_heads: int, d: Tensor) -> Tensor | Non
 
 def _show(kind: str, layer: int, state: Tensor, suffixes: Attended) -> None:
     """Values or z (packed, head, d_head) to who watches them."""
-    if kind in suffixes.observe:
-        value, change = value_and_change(state)
-        index = suffixes.packing.index(state.device)
-        suffixes.observe[kind](Seen(kind, layer, "attention", value, change, index))
+    value, change = value_and_change(state)
+    index = suffixes.packing.index(state.device)
+    suffixes.observe[kind](Seen(kind, layer, "attention", value, change, index))
 
 
 def _seen_pattern(

@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from universal_response.heads.replacing import Head, edges, replaced
+from universal_response.heads.replacing import Head, by_layer, edges, replaced
 from universal_response.heads.responses import EditedResponse, edited_response
 from universal_response.heads.split import PARTS, carried, split_changes, sum_error
 from universal_response.heads.study.causes import head_sets
@@ -143,8 +143,8 @@ def interventions(material: Material) -> xr.Dataset:
     Random heads are drawn from the layers of induction heads.
     """
     mine = material.settings
-    found = []
-    for name, edits in conditions(material).items():
+    asked, found = conditions(material), []
+    for name, edits in asked.items():
         # Many of one kind: fewer sequences each.
         fewer = name.startswith(("random", "induction, layer")) or " to " in name
         n = max(2, mine.perturbed_on // 2) if fewer else mine.perturbed_on
@@ -157,7 +157,7 @@ def interventions(material: Material) -> xr.Dataset:
             edits,
         )
         found.append(_as_dataset(response, mine.perturbed_on))
-    joined = xr.concat(found, xr.Variable("condition", list(conditions(material))))
+    joined = xr.concat(found, xr.Variable("condition", list(asked)))
     return joined.assign_coords(strength=list(strengths(material)), distance=list(mine.distances))
 
 
@@ -220,7 +220,4 @@ def cut_edges(material: Material) -> dict[str, list[Edit]]:
 
 def frozen(heads: list[Head], what: Literal["pattern", "values"]) -> list[Edit]:
     """Edits that freeze the pattern or the values of heads."""
-    of_layers: dict[int, list[int]] = {}
-    for layer, head in heads:
-        of_layers.setdefault(layer, []).append(head)
-    return [FreezeHeads(layer, chosen, what) for layer, chosen in of_layers.items()]
+    return [FreezeHeads(layer, chosen, what) for layer, chosen in by_layer(heads).items()]

@@ -13,7 +13,7 @@ from universal_response.heads.attribution import (
 from universal_response.heads.behaviour import loss
 from universal_response.heads.outputs import Metric, Outputs, outputs
 from universal_response.heads.replacing import By, Head, each_replaced, replaced, run
-from universal_response.heads.study.material import Material
+from universal_response.heads.study.material import Material, numbers
 from universal_response.heads.summaries import CLASSES
 
 MAP = ("layer", "head")
@@ -64,8 +64,8 @@ def patching(material: Material) -> xr.Dataset:
     corrupt = outputs(torch.cat([others, clean.tokens[:, t0:]], 1), material.model)
     metric = material.logit_difference(clean.tokens)
     found = {
-        "patched_clean": _each(metric(clean.normed)),
-        "patched_corrupt": _each(metric(corrupt.normed)),
+        "patched_clean": numbers(metric(clean.normed)),
+        "patched_corrupt": numbers(metric(corrupt.normed)),
     }
     variables = {name: ("patched_sequence", each) for name, each in found.items()}
     for name, of, by in (("denoising", corrupt, clean), ("noising", clean, corrupt)):
@@ -94,7 +94,7 @@ def class_ablation(material: Material) -> xr.Dataset:
 
     def measured(of: Outputs, metric: Metric) -> np.ndarray:
         def one(heads: list[Head], by: By) -> np.ndarray:
-            return _each(run(of, material.model, replaced(heads, by), metric))
+            return numbers(run(of, material.model, replaced(heads, by), metric))
 
         return np.stack([[one(heads, each) for each in by.values()] for heads in sets.values()])
 
@@ -120,7 +120,7 @@ def backup(material: Material) -> xr.Dataset:
         edits = replaced([head for head in induction if head[0] == layer], material.means)
         of = outputs(tokens, material.model, edits)
         heads = direct_attribution(of, material.model, material.unembedding).heads
-        found.append(_each(heads.mean((-1, -2))))
+        found.append(numbers(heads.mean((-1, -2))))
     shape = (len(found), len(material.weights), material.weights[0].n_heads)
     dims = ("ablated_layer", *MAP)
     return xr.Dataset(
@@ -148,13 +148,9 @@ def _loss_of(material: Material, tokens: Tensor) -> Metric:
     return metric
 
 
-def _each(by_sequence: Tensor) -> np.ndarray:
-    return by_sequence.double().cpu().numpy()
-
-
 def _mean_and_error(name: str, dims: tuple[str, ...], by_sequence: Tensor) -> dict[str, tuple]:
     """Mean over the last axis, sequences, and its standard error."""
-    values = _each(by_sequence)
+    values = numbers(by_sequence)
     n = values.shape[-1]
     error = values.std(-1, ddof=1) / np.sqrt(n) if n > 1 else np.full(values.shape[:-1], np.nan)
     return {name: (dims, values.mean(-1)), f"{name}_sem": (dims, error)}

@@ -16,7 +16,7 @@ from universal_response.heads.neurons import activations, first_order_effects, n
 from universal_response.heads.outputs import outputs
 from universal_response.heads.probes import probe
 from universal_response.heads.replacing import Head
-from universal_response.heads.study.material import Material
+from universal_response.heads.study.material import Material, numbers
 from universal_response.heads.subspaces import overlap, position_and_token_spaces
 
 CIRCUIT_SIZE = 16
@@ -64,7 +64,7 @@ def circuit(material: Material) -> xr.Dataset:
     dims = ("ranking", "circuit_size", "mapped_sequence")
     return xr.Dataset(
         {
-            "circuit_logit_difference": (dims, torch.stack(curves).double().cpu().numpy()),
+            "circuit_logit_difference": (dims, numbers(torch.stack(curves))),
             "removal_kind": ("removal", kinds),
             "removal_circuit": ("removal", of_circuit),
             "removal_model": ("removal", of_model),

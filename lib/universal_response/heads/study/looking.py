@@ -12,7 +12,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from universal_response.heads.behaviour import loss, predictions
 from universal_response.heads.lens import logit_lens
 from universal_response.heads.scores import SCORES, attention_scores, by_offset
-from universal_response.heads.study.material import Material
+from universal_response.heads.study.material import Material, numbers
 from universal_response.heads.summaries import CLASSES
 from universal_response.propagation import Seen, forward
 
@@ -27,7 +27,7 @@ def scores(material: Material) -> xr.Dataset:
     found = dict(material.scores)
     with shuffled_weights(material.model, material.settings.seed):
         shuffled = attention_scores(material.chosen_on, material.model)
-    found["shuffled weights"] = shuffled.double().cpu().numpy()
+    found["shuffled weights"] = numbers(shuffled)
     by_input = np.stack(list(found.values()))
     n = by_input.shape[2]
     dims = ("input", "score", "layer", "head")
@@ -41,7 +41,7 @@ def scores(material: Material) -> xr.Dataset:
         {
             "attention_score": (dims, by_input.mean(2)),
             "attention_score_sem": (dims, by_input.std(2, ddof=1) / np.sqrt(n)),
-            "prefix_matching_gapped": (("layer", "head"), prefix.double().cpu().numpy()),
+            "prefix_matching_gapped": (("layer", "head"), numbers(prefix)),
             "head_class": (("layer", "head"), head_class.astype(str)),
         },
         {"input": list(found), "score": list(SCORES)},
@@ -57,7 +57,7 @@ def profiles(material: Material) -> xr.Dataset:
         found.append(by_offset(seen.value, t0, t0 + 1).mean(0))
 
     forward(tokens, material.model, observe={"pattern": profile})
-    values = torch.stack(found).double().cpu().numpy()
+    values = numbers(torch.stack(found))
     return xr.Dataset({"attention_by_offset": (("layer", "head", "offset"), values)})
 
 
@@ -96,7 +96,7 @@ def behaviour(material: Material) -> xr.Dataset:
             "probability": ("sequence", _by_sequence(found.probability)),
             "loss": (
                 ("loss_input", "query"),
-                np.stack([each.mean(0).double().cpu().numpy() for each in losses.values()]),
+                np.stack([numbers(each.mean(0)) for each in losses.values()]),
             ),
             "tokens": (("sequence", "token"), tokens.numpy()),
         },
@@ -118,5 +118,5 @@ def lens(material: Material) -> xr.Dataset:
     )
 
 
-def _by_sequence(numbers: torch.Tensor) -> np.ndarray:
-    return numbers.double().mean(-1).cpu().numpy()
+def _by_sequence(of_queries: torch.Tensor) -> np.ndarray:
+    return numbers(of_queries.double().mean(-1))

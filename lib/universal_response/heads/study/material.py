@@ -13,6 +13,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from universal_response.heads.behaviour import predictions
 from universal_response.heads.logits import Unembedding, unembedding_of
 from universal_response.heads.outputs import Metric, Outputs, mean_by_position, outputs
+from universal_response.heads.replacing import Head
 from universal_response.heads.scores import SCORES, attention_scores
 from universal_response.heads.significance import above, holm
 from universal_response.heads.study.settings import HeadSettings
@@ -20,7 +21,10 @@ from universal_response.heads.summaries import CLASSES
 from universal_response.heads.weights import LayerWeights, layer_weights
 from universal_response.sequences import repeated_random_tokens
 
-Head = tuple[int, int]
+
+def numbers(tensor: Tensor) -> np.ndarray:
+    """As they are kept in a study, until it is saved."""
+    return tensor.double().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -130,8 +134,7 @@ class Material:
         """Attention scores by input: repeated tokens, and unrepeated ones as a null."""
         inputs = {"repeated": self.chosen_on, "unrepeated": self.unrepeated(self.chosen_on)}
         return {
-            name: attention_scores(tokens, self.model).double().cpu().numpy()
-            for name, tokens in inputs.items()
+            name: numbers(attention_scores(tokens, self.model)) for name, tokens in inputs.items()
         }
 
     @cached_property

@@ -21,7 +21,7 @@ from universal_response.heads.replacing import Head
 from universal_response.heads.replacing import edges as edges_between
 from universal_response.heads.rotary import rotations
 from universal_response.heads.scores import induction
-from universal_response.heads.study.material import Material
+from universal_response.heads.study.material import Material, numbers
 from universal_response.heads.subspaces import overlap, read_by, written_by
 from universal_response.propagation import Edit, Seen, Through, first_layer, forward
 
@@ -193,4 +193,4 @@ def _score_and_difference(
     start = of.start(min(map(first_layer, edits), default=0))
     normed = forward(of.tokens, material.model, edits=edits, observe={"pattern": look}, start=start)
     difference = material.logit_difference(of.tokens)(normed)
-    return torch.stack([scores[0], difference]).double().cpu().numpy()
+    return numbers(torch.stack([scores[0], difference]))

@@ -1,6 +1,5 @@
 """A small part of a study that is measured again to verify a results file."""
 
-import numpy as np
 import torch
 import xarray as xr
 
@@ -8,7 +7,7 @@ from universal_response.heads.behaviour import loss
 from universal_response.heads.scores import SCORES, attention_scores
 from universal_response.heads.split import carried, split_changes
 from universal_response.heads.study.carrying import strengths
-from universal_response.heads.study.material import Material
+from universal_response.heads.study.material import Material, numbers
 from universal_response.propagation import forward
 
 
@@ -28,13 +27,9 @@ def witness(material: Material) -> xr.Dataset:
     lost = loss(forward(tokens, material.model), tokens, material.unembedding)[0]
     return xr.Dataset(
         {
-            "witness_score": (("score", "layer", "head"), _numbers(scores)),
-            "witness_share": (("strength", "component"), _numbers(torch.stack(shares))),
-            "witness_loss": ("query", _numbers(lost)),
+            "witness_score": (("score", "layer", "head"), numbers(scores)),
+            "witness_share": (("strength", "component"), numbers(torch.stack(shares))),
+            "witness_loss": ("query", numbers(lost)),
         },
         {"score": list(SCORES), "strength": list(strengths(material))},
     )
-
-
-def _numbers(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.double().cpu().numpy()
