@@ -125,15 +125,24 @@ def token_overlap(
 
     Returns:
         `copying`: W_U^T W_E, closes an OV circuit; `matching`: W_E^T W_E, closes a QK circuit.
-        Embeddings at unit mean square, as a norm would show them.
+        Embeddings at unit mean square, as a norm would show them, and all less their means over the
+        vocabulary: what tokens have in common tells none from another.
     """
     inner: Any = model.original_model
     embedding = inner.get_input_embeddings().weight.detach()
     width, norm = embedding.shape[1], unembedding.norm
     copying, matching = (torch.zeros((width, width), dtype=torch.float64) for _ in range(2))
+    read, written = (torch.zeros(width, dtype=torch.float64) for _ in range(2))
     for rows, out in zip(embedding.split(16384), unembedding.weight.split(16384), strict=True):
         shown = replace(norm, gain=torch.ones_like(norm.gain)).behind(rows.double())
         normed = shown / shown.square().mean(-1, keepdim=True).sqrt()
-        copying += norm.before(out.double().T) @ normed
+        shows = norm.before(out.double().T)
+        copying += shows @ normed
         matching += normed.T @ normed
-    return {"copying": copying, "matching": matching}
+        read += normed.sum(0)
+        written += shows.sum(1)
+    n = len(embedding)
+    return {
+        "copying": copying - torch.outer(written, read) / n,
+        "matching": matching - torch.outer(read, read) / n,
+    }

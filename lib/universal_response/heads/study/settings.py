@@ -38,7 +38,7 @@ class HeadSettings:
     evaluated_on: int = 32
     mapped_on: int = 8
     patched_on: int = 4
-    perturbed_on: int = 16
+    perturbed_on: int = 8
     sources: int = 8
     draws: int = 10
     epsilon: float = 0.05
