@@ -1,6 +1,7 @@
 """The course: solutions pass their own checks, wrong answers fail, students get no solutions."""
 
 import ast
+import functools
 import json
 import re
 from pathlib import Path
@@ -10,15 +11,18 @@ import numpy as np
 import pytest
 import xarray as xr
 from command_line import run
+from hand_wired import gpt2_through_keys, llama_through_keys
 from stored_notebooks import read
 from tiny_models import tiny_hf_model, tiny_model
-from universal_response import Settings, measure, metrics, response
+from universal_response import Settings, heads, measure, metrics, response
 from universal_response.companion import exercises
 from universal_response.companion.notebooks import (
     run_notebook,
     student_notebook,
     write_student_notebooks,
 )
+from universal_response.heads.study.material import Material
+from universal_response.heads.study.study import PARTS
 
 ROOT = Path(__file__).parents[2]
 COURSE = {number: ROOT / f"notebooks/course/session{number}.ipynb" for number in (1, 2, 3)}
@@ -34,6 +38,26 @@ def data():
 @pytest.fixture(scope="module")
 def other():
     return exercises.load(OTHER)
+
+
+@functools.cache
+def studied(make):
+    """A model wired by hand, and what session 4 uses of a study of its heads."""
+    known = make()
+    settings = heads.HeadSettings(
+        t0=16, chosen_on=4, means_of=4, evaluated_on=4, mapped_on=2, patched_on=2, sources=2,
+        perturbed_on=2, draws=2,
+    )  # fmt: skip
+    material = Material(known.bridge, settings)
+    for name in ("scores", "profiles", "edges", "ablation", "split", "circuit"):
+        material.done[name] = PARTS[name](material)
+    joined = xr.merge(material.done.values(), combine_attrs="drop", compat="no_conflicts")
+    return known, joined.assign_attrs(vars(settings) | {"kind": "heads"})
+
+
+@pytest.fixture(scope="module")
+def study():
+    return studied(llama_through_keys)[1]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +98,7 @@ def test_there_are_enough_exercises_of_every_difficulty():
     assert {exercise.difficulty for exercise in found} == {"easy", "medium", "hard"}
 
 
-@pytest.mark.parametrize("number", COURSE)
+@pytest.mark.parametrize("number", exercises.SESSIONS)
 def test_a_session_fits_into_its_time(number):
     plan = exercises.timetable(number)
     assert plan["minutes"].sum() <= exercises.SESSION_MINUTES == 90
@@ -182,6 +206,40 @@ def full(products):
     return squared_delta(products) + 1
 
 
+def stripe(pattern, offset, first):
+    return np.diagonal(pattern, -offset, -2, -1)[..., first - offset :].mean(-1)
+
+
+def called(p, level, bounds=None, step_up=False):
+    order = np.argsort(p, axis=None)
+    bounds = level / (p.size - np.arange(p.size)) if bounds is None else bounds
+    passes = p.ravel()[order] <= bounds
+    n = (passes * (1 + np.arange(p.size))).max() if step_up else int(np.cumprod(passes).sum())
+    found = np.zeros(p.size, dtype=bool)
+    found[order[:n]] = True
+    return found.reshape(p.shape)
+
+
+def without_stopping(p, level):
+    order = np.argsort(p, axis=None)
+    found = np.zeros(p.size, dtype=bool)
+    found[order] = p.ravel()[order] <= level / (p.size - np.arange(p.size))
+    return found.reshape(p.shape)
+
+
+def faithful(logit_difference):
+    m = logit_difference.mean("mapped_sequence")
+    return (m - m[0]) / (m[-1] - m[0])
+
+
+def ratios_first(logit_difference):
+    none, whole = logit_difference[0], logit_difference[-1]
+    return ((logit_difference - none) / (whole - none)).mean("mapped_sequence")
+
+
+SENT, ANSWERED = (0, 2), (1, 1)  # in the hand-wired models
+ONE_EACH = {"values": 1, "pattern": 1, "both": 2}
+
 WRONG = {
     "read-peak": [64, 65, 62, 0, 127, 63.5, float("nan")],
     "causal-zeros": [128 * 128, 128 * 129 // 2, 64 * 63 // 2, 128 * 128 // 2, 128],
@@ -251,6 +309,85 @@ WRONG = {
         squared_delta,
         (2, squared_delta),
     ],
+    "stripe-score": [
+        lambda p, o, f: np.diagonal(p, o, -2, -1)[..., f - o :].mean(-1),
+        lambda p, o, f: np.diagonal(p, -o, -2, -1).mean(-1),
+        lambda p, o, f: np.diagonal(p, -o, -2, -1)[..., f - o + 1 :].mean(-1),
+        lambda p, o, f: np.diagonal(p, -o, -2, -1)[..., f - o :].sum(-1),
+        lambda p, o, f: np.diagonal(p, -o, -2, -1)[..., f - o :].mean(),
+        lambda p, o, f: stripe(p, o + 1, f + 1),
+        lambda p, o, f: None,
+        0.7,
+    ],
+    "one-token-off": [
+        (("induction", ANSWERED), ("duplicate_token", (1, 2))),
+        (("induction", (1, 2)), ("induction", ANSWERED)),
+        (("duplicate_token", (1, 2)), ("duplicate_token", ANSWERED)),
+        (("duplicate_token", ANSWERED), ("induction", ANSWERED)),
+        (("previous_token", SENT), ("induction", ANSWERED)),
+        (("duplicates", (1, 2)), ("induction", ANSWERED)),
+        (("duplicate_token", 1), ("induction", ANSWERED)),
+        ((1, "duplicate_token"), (1, "induction")),
+        ("duplicate_token", "induction", 1),
+    ],
+    "names-by-chance": [
+        (lambda p, level: p <= level, 0.08),
+        (lambda p, level: p <= level / p.size, 0.08),
+        (lambda p, level: called(p, level, step_up=True), 0.08),
+        (without_stopping, 0.08),
+        (lambda p, level: np.sort(called(p, level), axis=None)[::-1].reshape(p.shape), 0.08),
+        (lambda p, level: called(p, level).ravel(), 0.08),
+        (lambda p, level: np.flatnonzero(called(p, level)), 0.08),
+        (lambda p, level: ~called(p, level), 0.08),
+        (called, 0.01),
+        (called, 8),
+        (called, None),
+        called,
+    ],
+    "sender-receiver": [
+        (SENT, "queries", "1.1"),
+        (SENT, "values", "1.1"),
+        (ANSWERED, "keys", "0.2"),
+        ((0, 0), "keys", "1.1"),
+        ((2, 0), "keys", "1.1"),
+        (SENT, "keys", "1.0"),
+        (SENT, "keys", ANSWERED),
+        (SENT, 0, "1.1"),
+        (SENT, "keys"),
+        ("0.2", "keys", "1.1"),
+    ],
+    "indirect-effect": [
+        (ANSWERED, 0),
+        (ANSWERED, 1.098),
+        (SENT, -11.5),
+        (SENT, -0.098),
+        (SENT, 1),
+        (SENT, "all"),
+        SENT,
+    ],
+    "third-part": [
+        (ONE_EACH, 0.0275),
+        (ONE_EACH, 0.000275),
+        (ONE_EACH, 0),
+        ({"values": 1, "pattern": 2, "both": 3}, 0.00275),
+        ({"values": 1, "pattern": 1, "both": 1}, 0.00275),
+        ({"values": 0, "pattern": 0, "both": 1}, 0.00275),
+        ({"values": 1, "both": 2}, 0.00275),
+        ((1, 1, 2), 0.00275),
+        0.00275,
+    ],
+    "faithfulness": [
+        (ratios_first, 2),
+        (lambda each: each.mean("mapped_sequence") / each.mean("mapped_sequence")[-1], 2),
+        (lambda each: faithful(each)[::-1], 2),
+        (lambda each: faithful(each)[1:], 2),
+        (lambda each: (each - each[0]) / (each[-1] - each[0]), 2),
+        (lambda each: None, 2),
+        (faithful, 1),
+        (faithful, 8),
+        (faithful, 1.13),
+        faithful,
+    ],
 }
 
 
@@ -262,8 +399,9 @@ WRONG = {
         for number, answer in enumerate(answers)
     ],
 )
-def test_wrong_answers_fail_with_a_hint(name, answer, data, other):
-    verdict = exercises.check(name, answer, other if name == "relative-depth" else data)
+def test_wrong_answers_fail_with_a_hint(name, answer, data, other, study):
+    mine = study if exercises.EXERCISES[name].session == 4 else data
+    verdict = exercises.check(name, answer, other if name == "relative-depth" else mine)
     assert not verdict
     assert repr(verdict) == verdict.message
     assert verdict.message.startswith(f"{name}: not yet. ")
@@ -318,8 +456,42 @@ def test_other_right_answers_pass(data):
     assert exercises.check("own-metric", (lambda p: p.response_state * p.response_source, 3), data)
 
 
+@pytest.mark.parametrize("make", [llama_through_keys, gpt2_through_keys])
+def test_what_is_known_of_heads_passes(make):
+    """Of models wired by hand, where who does what is known without a study."""
+    known, study = studied(make)
+    sender, receiver = known.sender, known.receiver
+
+    def said(name, answer):
+        return exercises.check(name, answer, study)
+
+    assert said("stripe-score", stripe)
+    twins = [head for head, role in known.roles.items() if role == "duplicate"]
+    assert len(twins) == 2
+    for head in twins:
+        assert said("one-token-off", (("duplicate_token", head), ("induction", receiver)))
+    assert said("names-by-chance", (called, 0.01 * known.bridge.cfg.n_layers * 4))
+    way = xr.DataArray(known.composition)
+    assert said("sender-receiver", (sender, way, "{}.{}".format(*receiver)))
+    total, direct = (study[name].values for name in ("ablation_effect", "direct_effect"))
+    # Head by head: without its reader the sender is of no use, and writes no answer.
+    assert said("indirect-effect", (sender, 1 - direct[sender] / total[sender]))
+    of_both = study.share_by_part.sel(strength="finite", compared=15, part="both")
+    layer, head = receiver
+    assert said("third-part", (ONE_EACH, 0.1 * of_both.isel(layer=layer, head=head)))
+    # Sender and receiver are all of it.
+    assert said("faithfulness", (lambda each: faithful(each).values, 2))
+
+
+def test_results_of_another_kind_are_refused(data, study):
+    for name, other_kind in (("stripe-score", data), ("read-peak", study)):
+        with pytest.raises(ValueError, match=r"^data: holds [a-z]+, not [a-z]+; pass [^\n]*$"):
+            exercises.check(name, 1, other_kind)
+
+
 def test_dots_are_no_answer_and_a_students_exception_is_passed_on(data):
-    for answer in (..., (..., 63), {"delta": 1, "phi": ...}, lambda *given: ...):
+    half = {"delta": 1, "phi": ...}
+    for answer in (..., (..., 63), half, (half, 1), (("a", ...), 2), lambda *given: ...):
         verdict = exercises.check("relative-length", answer, data)
         assert not verdict
         assert "no answer yet" in verdict.message
@@ -335,8 +507,9 @@ def test_without_results_those_of_the_default_model_count(data):
     ("wrong", "named"),
     [
         (lambda: exercises.check("read-peek", 63), "name=read-peek"),
-        (lambda: exercises.timetable(4), "session=4"),
+        (lambda: exercises.timetable(5), "session=5"),
         (lambda: exercises.load("gpt-5"), "results=gpt-5"),
+        (lambda: exercises.load("smollm2-135m", kind="heads"), "results="),
         (lambda: student_notebook(ROOT / "notebooks/fig1.ipynb"), "notebook="),
     ],
 )
@@ -434,7 +607,7 @@ def test_solutions_are_tagged_from_start_to_end(number):
 def test_checks_hold_no_answers():
     """No number in the source of a check is an answer of the shipped results."""
     modules = sorted((ROOT / "lib/universal_response/companion/exercises").glob("session*.py"))
-    assert len(modules) == 3
+    assert len(modules) == 4
     tree = ast.parse("\n".join(module.read_text() for module in modules))
     known = {63, 64, 8128, 0.262, 7.3, 41, 1.71, 0.0496}  # a minus is no part of a constant
     numbers = {

@@ -14,10 +14,11 @@ class WrongKind(Exception):
 
 
 def holds_dots(answer: Any) -> bool:
-    parts = answer.values() if isinstance(answer, dict) else answer
-    return answer is ... or (
-        isinstance(answer, tuple | list | dict) and any(part is ... for part in parts)
-    )
+    if isinstance(answer, dict):
+        answer = tuple(answer.values())
+    if isinstance(answer, tuple | list):
+        return any(map(holds_dots, answer))
+    return answer is ...
 
 
 def number(answer: Any) -> float:
@@ -37,10 +38,24 @@ def pair(answer: Any, what: str) -> tuple[Any, Any]:
     return answer[0], answer[1]
 
 
-def powers(answer: Any) -> dict[str, float]:
-    if not isinstance(answer, dict) or set(answer) != {"delta", "phi"}:
-        raise WrongKind('a power each for "delta" and "phi", as a dict')
-    return {metric: number(power) for metric, power in answer.items()}
+def word(answer: Any) -> str:
+    """Also as a numpy or xarray scalar."""
+    found = np.asarray(answer)
+    if found.ndim or not isinstance(found.item(), str):
+        raise WrongKind("a name in quotation marks")
+    return str(found)
+
+
+def head(answer: Any) -> tuple[float, float]:
+    layer, of_layer = pair(answer, "a head, (layer, head)")
+    return number(layer), number(of_layer)
+
+
+def powers(answer: Any, names: tuple[str, ...] = ("delta", "phi")) -> dict[str, float]:
+    if not isinstance(answer, dict) or set(answer) != set(names):
+        *others, last = (f'"{name}"' for name in names)
+        raise WrongKind(f"a power each for {', '.join(others)} and {last}, as a dict")
+    return {name: number(power) for name, power in answer.items()}
 
 
 def call(function: Any, *arguments: Any) -> Any:

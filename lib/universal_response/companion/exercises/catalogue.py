@@ -1,6 +1,6 @@
 """All exercises, and the plans of the sessions."""
 
-from universal_response.companion.exercises import session1, session2, session3
+from universal_response.companion.exercises import session1, session2, session3, session4
 from universal_response.companion.exercises.exercise import Exercise, Session
 
 EXERCISES: dict[str, Exercise] = {
@@ -98,6 +98,42 @@ EXERCISES: dict[str, Exercise] = {
             "and none of the library's up to a factor. If all of that holds, look at the power "
             "again: which is the lowest order of D in it?",
         ),
+        Exercise(
+            "stripe-score", "Write the score", 4, "easy", 10, session4.stripe_score,
+            "Which entry of the pattern does a query q read? Take those from the first query on, "
+            "and their mean; all axes before the last two remain.",
+        ),
+        Exercise(
+            "one-token-off", "One token off", 4, "medium", 10, session4.one_token_off,
+            "Give each line an array whose entry for query q and key k is q - k: what does it "
+            "return? Then look along the axis of heads at that offset.",
+        ),
+        Exercise(
+            "names-by-chance", "Names by chance", 4, "medium", 10, session4.names_by_chance,
+            "Go through the p-values from the smallest, with a bound that grows as fewer are "
+            "left, and stop for good at the first above its bound. Of tests of heads that do "
+            "nothing, how large a part lies below a level all the same?",
+        ),
+        Exercise(
+            "sender-receiver", "Sender and receiver", 4, "easy", 5, session4.sender_receiver,
+            "Cutting the edge that matters most changes the logit difference most. Should it rise "
+            "or fall? Where nothing was measured the array holds nan.",
+        ),
+        Exercise(
+            "indirect-effect", "Not by itself", 4, "medium", 10, session4.indirect_effect,
+            "What is not direct is indirect. Look for the largest loss of that kind, and not for "
+            "the largest ratio; the share may exceed one, where the two have different signs.",
+        ),
+        Exercise(
+            "third-part", "The third part", 4, "hard", 10, session4.third_part,
+            "Count the changes in each part. The share divides a part by the whole response: "
+            "which power has that?",
+        ),
+        Exercise(
+            "faithfulness", "Is it all?", 4, "medium", 10, session4.faithfulness,
+            "No heads have faithfulness zero and all have one, also on average. What happens to a "
+            "mean of ratios if one sequence has a tiny denominator?",
+        ),
     )
 }  # fmt: skip
 
@@ -141,6 +177,21 @@ SESSIONS: dict[int, Session] = {
                 "own-measurement", "own-metric",
                 (5, "Round-up"),
             ),
+        ),
+        Session(
+            4, "Find an induction head, and prove that it is one",
+            (
+                (5, "Heads, patterns and stripes"),
+                "stripe-score", "one-token-off",
+                (5, "A name needs a null"),
+                "names-by-chance",
+                (5, "Cutting an edge, replacing a head"),
+                "sender-receiver", "indirect-effect",
+                (5, "Three parts of a change"),
+                "third-part", "faithfulness",
+                (5, "Round-up"),
+            ),
+            results="heads-smollm2-135m", kind="heads",
         ),
     )
 }  # fmt: skip

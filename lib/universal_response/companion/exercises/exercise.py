@@ -16,7 +16,7 @@ class Exercise:
     Attributes:
         name: what `check` knows it by.
         title: its heading.
-        session: 1, 2 or 3.
+        session: number of its session.
         difficulty: `easy`, `medium` or `hard`.
         minutes: expected time.
         check: whether an answer is right, given the results the session works with.
@@ -56,11 +56,15 @@ class Session:
     """One session of the course.
 
     Attributes:
-        number: 1, 2 or 3.
+        number: from 1.
         title: its heading.
         plan: in order, minutes and what is explained, or the name of an exercise.
+        results: shipped file whose results it works with, if no others are given.
+        kind: of results it works with.
     """
 
     number: int
     title: str
     plan: tuple[tuple[int, str] | str, ...]
+    results: str = "smollm2-135m"
+    kind: str = "response"
