@@ -14,7 +14,7 @@ from command_line import run
 from hand_wired import gpt2_through_keys, llama_through_keys
 from stored_notebooks import read
 from tiny_models import tiny_hf_model, tiny_model
-from universal_response import Settings, heads, measure, metrics, response
+from universal_response import Settings, heads, measure, measurement, metrics, response
 from universal_response.companion import exercises
 from universal_response.companion.notebooks import (
     run_notebook,
@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 COURSE = {number: ROOT / f"notebooks/course/session{number}.ipynb" for number in (1, 2, 3)}
 TEACHING = (ROOT / "book" / "teaching.md").read_text()
 OTHER = "gemma-3-270m"
+HEADS = ROOT / "notebooks/course/session4.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,18 @@ def test_solutions_pass_on_another_model(number, tiny_folder, tmp_path):
     values = {"results": OTHER} | ({"model": str(tiny_folder)} if number == 3 else {})
     done = run_notebook(COURSE[number], tmp_path / "out.ipynb", values)
     names = checked(COURSE[number], "solution")
+    assert verdicts(done, "solution") == {name: f"{name}: right." for name in names}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [llama_through_keys, gpt2_through_keys])
+def test_solutions_on_heads_pass_on_models_wired_by_hand(make, tmp_path):
+    version = measurement.SCHEMA_VERSIONS["heads"]
+    study = studied(make)[1].assign_attrs(schema_version=version)
+    saved = measurement.save_results(study, tmp_path / "heads.nc")
+    done = run_notebook(HEADS, tmp_path / "out.ipynb", {"results": str(saved)})
+    names = checked(HEADS, "solution")
+    assert len(names) == 7
     assert verdicts(done, "solution") == {name: f"{name}: right." for name in names}
 
 
