@@ -25,7 +25,7 @@ from universal_response.heads.study.material import Material
 from universal_response.heads.study.study import PARTS
 
 ROOT = Path(__file__).parents[2]
-COURSE = {number: ROOT / f"notebooks/course/session{number}.ipynb" for number in (1, 2, 3)}
+COURSE = {number: ROOT / f"notebooks/course/session{number}.ipynb" for number in (1, 2, 3, 4)}
 TEACHING = (ROOT / "book" / "teaching.md").read_text()
 OTHER = "gemma-3-270m"
 HEADS = ROOT / "notebooks/course/session4.ipynb"
@@ -148,7 +148,8 @@ def test_stored_solutions_are_right_and_starting_points_are_not(number):
 @pytest.mark.parametrize("number", COURSE)
 def test_solutions_pass_on_another_model(number, tiny_folder, tmp_path):
     """On SmolLM2-135M nbval runs them: these are other results, and another model to measure."""
-    values = {"results": OTHER} | ({"model": str(tiny_folder)} if number == 3 else {})
+    values = {"results": f"heads-{OTHER}" if number == 4 else OTHER}
+    values |= {"model": str(tiny_folder)} if number == 3 else {}
     done = run_notebook(COURSE[number], tmp_path / "out.ipynb", values)
     names = checked(COURSE[number], "solution")
     assert verdicts(done, "solution") == {name: f"{name}: right." for name in names}
