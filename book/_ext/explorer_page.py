@@ -1,12 +1,16 @@
-"""Sphinx extension: data and scripts of the interactive explorer, for its page alone."""
+"""Sphinx extension: data and scripts of the interactive explorers, for their pages alone."""
 
 import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from universal_response.companion import explorer
+from universal_response.companion import explorer, explorer_heads
 
-PAGE = "book/explorer"
+# Of every page its data and its own script.
+PAGES = {
+    "book/explorer": (explorer, "explorer.js"),
+    "book/explorer_heads": (explorer_heads, "explorer_heads.js"),
+}
 
 
 def _write_scripts(app):
@@ -15,16 +19,18 @@ def _write_scripts(app):
         return
     static = Path(app.outdir) / "_static"
     static.mkdir(parents=True, exist_ok=True)
-    for name, text in explorer.scripts(Path(app.srcdir) / "results").items():
-        (static / name).write_text(text, encoding="ascii")
+    for data, _ in PAGES.values():
+        for name, text in data.scripts(Path(app.srcdir) / "results").items():
+            (static / name).write_text(text, encoding="ascii")
     with as_file(files("plotly") / "package_data" / "plotly.min.js") as plotly:
         shutil.copyfile(plotly, static / "plotly.min.js")
 
 
 def _load_scripts(app, pagename, templatename, context, doctree):
-    if pagename == PAGE:
+    if pagename in PAGES:
+        data, script = PAGES[pagename]
         app.add_css_file("explorer.css")
-        for name in ("plotly.min.js", "explorer-index.js", "explorer.js"):
+        for name in ("plotly.min.js", data.INDEX, "explorer_shared.js", script):
             app.add_js_file(name, loading_method="defer")
 
 

@@ -2,39 +2,9 @@
 // (EXPLORER) and Plotly. The numbers are those of the results files.
 "use strict";
 (() => {
-  const here = document.currentScript.src;
-  const { models, metrics, colours, layouts, data } = window.EXPLORER;
-  const byId = (name) => document.getElementById(`explorer-${name}`);
-  const keys = ["model", "metric", "epsilon", "position", "view", "scale"];
-  const controls = Object.fromEntries(keys.map((key) => [key, byId(key)]));
-  const root = byId("root");
-
-  // Data: a script for each model, loaded when it is chosen.
-
-  async function load(model) {
-    if (!data[model]) {
-      await new Promise((onload, fail) => {
-        const onerror = () => fail(new Error(`explorer-${model}.js did not load`));
-        const src = new URL(`explorer-${model}.js`, here);
-        document.head.append(Object.assign(document.createElement("script"), { src, onload, onerror }));
-      });
-    }
-    const d = data[model];
-    for (const name of ["response", "error", "matrix"]) {
-      if (typeof d[name] === "string") d[name] = await unpack(d[name]);
-    }
-    return d;
-  }
-
-  async function unpack(text) { // explorer.pack backwards
-    const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-    const b = new Uint8Array(await new Response(stream).arrayBuffer());
-    const n = b.length / 4;
-    const words = Uint32Array.from({ length: n }, (_, k) =>
-      (b[k] << 24) | (b[n + k] << 16) | (b[2 * n + k] << 8) | b[3 * n + k]);
-    return new Float32Array(words.buffer);
-  }
+  const { models, metrics, colours, layouts } = window.EXPLORER;
+  const { byId, root, show, withError, isDark, onClick, tell, controlsOf, start } = window.EXPLORER;
+  const controls = controlsOf(["model", "metric", "epsilon", "position", "view", "scale"]);
 
   // What the controls say.
 
@@ -53,23 +23,12 @@
     return { d, m, e, l, t, metric, row, cosine, divided, unit, view, dj: d.distances[view] };
   }
 
-  const withError = (value, error) =>
-    value.toPrecision(4) + (error > 0 ? ` ± ${error.toPrecision(2)}` : "");
-
   function hover({ row, unit, e }, l, dj, divisor = 1) {
     const [value, error] = ["response", "error"].map((name) => row(name, l)[dj]);
     return withError(value / divisor, error / divisor);
   }
 
   // Panels
-
-  function show(panel, s, traces, x, y, more) {
-    const look = structuredClone(layouts[panel]), { fontFamily: family, color } = getComputedStyle(root);
-    Object.assign(look.font, { family, color });
-    Object.assign(look.xaxis, x);
-    Object.assign(look.yaxis, y);
-    Plotly.react(byId(panel), traces, { ...look, ...more }, { responsive: true, displayModeBar: false });
-  }
 
   const paler = (hex, share) => // mixed with white
     `#${[1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).map((part) =>
@@ -87,17 +46,16 @@
     const all = [...curves.flat(), ...upper].filter((c) => cosine || c > 0);
     const [low, high] = [Math.min(...all), Math.max(...all)].map((c) => (cosine ? c : Math.log10(c)));
     const range = [low - 0.05 * (high - low), high + 0.05 * (high - low)];
-    const { theme } = document.documentElement.dataset;
-    const colour = colours.response[theme] ?? colours.response.light;
+    const dark = isDark(), colour = colours.response[dark ? "dark" : "light"];
     // On black the dark end of the colours would vanish.
     const thin = d.strengthColours.map((c, k) =>
-      (theme === "dark" ? paler(c, 0.5 * (1 - k / d.strengthColours.length)) : c));
+      (dark ? paler(c, 0.5 * (1 - k / d.strengthColours.length)) : c));
     const plain = { x: dj, mode: "lines", hoverinfo: "skip" };
     const area = (name, from, to, fillcolor) => [from, to].map((edge, k) =>
       ({ ...plain, name, y: edge, line: { width: 0 }, ...(k && { fill: "tonexty", fillcolor }) }));
-    show("curve", s, [
+    show("curve", [
       ...curves.map((curve, k) =>
-        ({ ...plain, name: `ε = ${d.epsilon[k]}`, y: curve, opacity: theme === "dark" ? 0.9 : 0.6, line: { width: 1, color: thin[k] } })),
+        ({ ...plain, name: `ε = ${d.epsilon[k]}`, y: curve, opacity: dark ? 0.9 : 0.6, line: { width: 1, color: thin[k] } })),
       ...area("standard error", lower, upper, `${colour}60`),
       { ...plain, name: "response", y, line: { width: 2, color: colour }, hoverinfo: "text",
         text: dj.map((j) => hover(s, l, j, s.unit(e))), hovertemplate: "%{text}<extra></extra>" },
@@ -118,7 +76,7 @@
       return dj.map((j) => (values[j] === 0 ? null : values[j] / largest));
     });
     const text = z.map((_, l) => dj.map((j) => `ℓ = ${l}, Δj = ${j}<br>${hover(s, l, j)}`));
-    show("map", s, [heat(s, z, text, dj, ratio, "C̄")], ends(s), { range: [-0.5, z.length - 0.5] },
+    show("map", [heat(s, z, text, dj, ratio, "C̄")], ends(s), { range: [-0.5, z.length - 0.5] },
       { annotations: d.marks.names, shapes: frame(s), plot_bgcolor: colours.empty });
   }
 
@@ -128,7 +86,7 @@
     const text = z.map((row, i) => row.map((c, j) => c === null ? "no response: j < i"
       : `i = ${i}, j = ${j}, Δj = ${j - i}<br>${withError(c)}`));
     const axis = { dtick: 32, constrain: "domain" };
-    show("matrix", s, [heat(s, z, text, tokens, false, "C")], { ...axis, range: [-0.5, t - 0.5] },
+    show("matrix", [heat(s, z, text, tokens, false, "C")], { ...axis, range: [-0.5, t - 0.5] },
       { ...axis, range: [t - 0.5, -0.5], scaleanchor: "x" }, { annotations: d.marks.diagonal });
   }
 
@@ -149,7 +107,7 @@
 
   // The same in words
 
-  function tell(s) {
+  function tellAll(s) {
     const { d, m, e, l } = s;
     const what = `${models[controls.model.value]}, ${d.metric[m]}`, strength = `ε = ${d.epsilon[e]}`;
     const values = s.row("response");
@@ -162,7 +120,7 @@
       "curve-at": `${strength}, ℓ = ${l}`, "map-at": strength,
       "matrix-at": `ℓ = 2L = ${d.position.length - 1}, ε₀ = ${d.epsilon0}`,
     };
-    for (const [id, text] of Object.entries(words)) byId(id).textContent = text;
+    tell(words);
     for (const key of ["epsilon", "position"]) controls[key].setAttribute("aria-valuetext", words[`${key}-now`]);
     byId("curve").setAttribute("aria-label", `Response function. ${words.summary}`);
     byId("map").setAttribute("aria-label", `Response against distance and position. ${what}, ${strength}.`);
@@ -170,56 +128,23 @@
     controls.scale.disabled = s.cosine;
   }
 
-  // Drawing, at most once a frame and only what has changed. The address keeps the choice.
+  // Drawing, only what has changed.
 
   const before = {};
   const changed = (panel, ...causes) => before[panel] !== (before[panel] = String(causes));
-  let waiting = null, scrolled = 0;
 
-  async function draw() {
-    const model = controls.model.value, d = await load(model);
-    if (controls.model.value !== model) return; // another was chosen meanwhile
-    const s = chosen(d), { color } = getComputedStyle(root);
+  function draw(d) {
+    const s = chosen(d), { color } = getComputedStyle(root), model = controls.model.value;
     drawCurve(s);
     if (changed("map", model, s.m, s.e, s.view, color)) {
       drawMap(s);
-      byId("map").removeAllListeners("plotly_click");
-      byId("map").on("plotly_click", ({ points }) => scrollY === scrolled && choose({ position: points[0].y }));
+      onClick("map", ({ y }) => choose({ position: y }));
     } else Plotly.relayout(byId("map"), { shapes: frame(s) });
     if (changed("matrix", model, s.m, color)) drawMatrix(s);
-    tell(s);
-    history.replaceState(null, "", `#${new URLSearchParams(keys.map((key) => [key, controls[key].value]))}`);
-  }
-
-  function redraw() {
-    root.setAttribute("aria-busy", true);
-    waiting ??= requestAnimationFrame(async () => {
-      waiting = null;
-      await draw().catch((error) => { byId("summary").textContent = `The explorer cannot be shown: ${error.message}.`; });
-      root.setAttribute("aria-busy", waiting !== null);
-    });
-  }
-
-  function choose(state) {
-    for (const [key, value] of Object.entries(state)) {
-      if (!controls[key]) continue;
-      if (controls[key].type === "range") controls[key].max = 999; // that of the model comes with its data
-      controls[key].value = value;
-      if (controls[key].selectedIndex === -1) controls[key].selectedIndex = 0; // no such choice
-    }
-    redraw();
+    tellAll(s);
   }
 
   controls.model.append(...Object.entries(models).map(([name, title]) => new Option(title, name)));
   controls.metric.append(...Object.entries(metrics).map(([name, { label }]) => new Option(label, name)));
-  root.addEventListener("input", redraw);
-  // A finger that scrolls the page across the map selects nothing.
-  root.addEventListener("pointerdown", () => { scrolled = scrollY; }, { capture: true });
-  document.addEventListener("click", ({ target }) => {
-    if (target.dataset.explorer) choose(Object.fromEntries(new URLSearchParams(target.dataset.explorer)));
-  });
-  const fromAddress = () => choose(Object.fromEntries(new URLSearchParams(location.hash.slice(1))));
-  window.addEventListener("hashchange", fromAddress);
-  new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  fromAddress();
+  const choose = start(controls, draw);
 })();

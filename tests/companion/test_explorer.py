@@ -1,13 +1,11 @@
 """The explorer's data: what a browser reads is what the results files hold."""
 
-import base64
-import json
-import zlib
 from pathlib import Path
 
 import made_up
 import numpy as np
 import pytest
+from scripts import unpacked, value_of
 from shipped import shipped_results
 from universal_response import REGISTRY, figures, response
 from universal_response.companion import explorer
@@ -17,18 +15,6 @@ RESULTS = ROOT / "results"
 MODELS = sorted(path.stem for path in RESULTS.glob("*.nc") if path.stem in REGISTRY)
 MAIN = ("smollm2-135m", "gemma-3-270m")
 DIMS = ("metric", "epsilon", "position", "delta_j")
-
-
-def unpacked(text):
-    """`explorer.pack` backwards, a number at a time as the browser puts it together."""
-    planes = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(4, -1)
-    words = sum(planes[k].astype(np.uint32) << (24 - 8 * k) for k in range(4))
-    return words.view(np.float32)
-
-
-def value_of(script):
-    """What a script assigns."""
-    return json.loads(script.partition(" = ")[2].rstrip().removesuffix(";"))
 
 
 def small(**changes):

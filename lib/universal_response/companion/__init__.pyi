@@ -1,3 +1,3 @@
-from . import exercises, explorer, notebooks, provenance
+from . import exercises, explorer, explorer_heads, notebooks, provenance
 
-__all__ = ["exercises", "explorer", "notebooks", "provenance"]
+__all__ = ["exercises", "explorer", "explorer_heads", "notebooks", "provenance"]

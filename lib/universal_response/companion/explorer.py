@@ -2,13 +2,14 @@
 
 A page opened from a folder may not fetch files, but it may load scripts. Each model becomes one
 script that a browser loads when the model is chosen; a small script names the models, the metrics
-and the look of the panels. `book/_static/explorer.js` reads them and calls Plotly.
+and the look of the panels. `book/_static/explorer.js` reads them and calls Plotly. What the
+explorer of heads (`companion.explorer_heads`) needs as well is public here.
 """
 
 import base64
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ import xarray as xr
 from universal_response import figures, measurement, models, response
 from universal_response.metrics import METRICS
 
-INDEX = "explorer-index.js"
+NAME = "explorer"
+INDEX = f"{NAME}-index.js"
+
+# Of the data of a model, what is packed.
+PACKED = ("response", "error", "matrix")
 
 ORDER = ("metric", "epsilon", "position", "delta_j")
 
@@ -28,7 +33,11 @@ ERROR_BITS = 4
 
 GREEK = {r"\Delta": "Δ", r"\varphi": "φ", r"\vartheta": "ϑ"}
 SUBLAYER = {"attention": "attention of layer", "mlp": "MLP of layer", "block": "layer"}
+BEFORE, SAME = "T<sub>0</sub> − 1", "T<sub>0</sub>"
+ARROW = {"arrowhead": 2, "arrowwidth": 1.5}
 FAINT = "rgba(128, 128, 128, 0.3)"  # grid lines on white as on black
+COLORBAR = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "ypad": 2,
+            "xpad": 0, "thickness": 12, "ticks": "outside"}  # fmt: skip
 
 
 def scripts(folder: str | Path) -> dict[str, str]:
@@ -40,18 +49,45 @@ def scripts(folder: str | Path) -> dict[str, str]:
     Raises:
         ValueError: the folder holds no results of a registered model.
     """
-    paths = {name: Path(folder) / f"{name}.nc" for name in models.REGISTRY}
-    found = {name: measurement.load_results(path) for name, path in paths.items() if path.is_file()}
+    found = results_of_models(folder)
     if not found:
         raise ValueError(
             f"folder={folder}: no results file is called after a registered model; "
             "measure one with `universal-response measure`"
         )
-    written = {INDEX: f"window.EXPLORER = {_json(index(found))};\n"}
-    for name, dataset in found.items():
-        written[f"explorer-{name}.js"] = (
-            f"EXPLORER.data[{_json(name)}] = {_json(model_data(dataset))};\n"
-        )
+    return as_scripts(NAME, index(found), {name: model_data(each) for name, each in found.items()})
+
+
+def results_of_models(
+    folder: str | Path, before: str = "", kind: str = "response"
+) -> dict[str, xr.Dataset]:
+    """By registered model the results file that is called after it, for those that have one.
+
+    Args:
+        folder: of results files.
+        before: what stands before the model in a file's name.
+        kind: what the files hold.
+    """
+    paths = {name: Path(folder) / f"{before}{name}.nc" for name in models.REGISTRY}
+    return {
+        name: measurement.load_results(path, kind) for name, path in paths.items() if path.is_file()
+    }
+
+
+def as_scripts(
+    explorer: str, about: Mapping[str, Any], of_models: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    """Scripts by file name: `EXPLORER-index.js`, and `EXPLORER-MODEL.js` for each model.
+
+    Args:
+        explorer: name of the explorer.
+        about: what it has to know before it loads a model.
+        of_models: data by model.
+    """
+    start = {"scripts": explorer, "data": {}, **about}
+    written = {f"{explorer}-index.js": f"window.EXPLORER = {_json(start)};\n"}
+    for name, data in of_models.items():
+        written[f"{explorer}-{name}.js"] = f"EXPLORER.data[{_json(name)}] = {_json(data)};\n"
     return written
 
 
@@ -63,9 +99,8 @@ def index(datasets: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     """
     metrics = dict.fromkeys(str(name) for each in datasets.values() for name in each.metric.values)
     return {
-        "models": {
-            name: models.title(str(dataset.attrs["model"])) for name, dataset in datasets.items()
-        },
+        "models": titles(datasets),
+        "packed": PACKED,
         "metrics": {name: _metric(name) for name in metrics},
         "colours": {
             "response": {"light": figures.CATEGORIES[0], "dark": figures.CATEGORIES[5]},
@@ -73,14 +108,17 @@ def index(datasets: Mapping[str, xr.Dataset]) -> dict[str, Any]:
             "empty": mpl.colors.to_hex(figures.EMPTY),
         },
         "layouts": {
-            "curve": _layout("distance Δj", "", bottom=52, hovermode="x"),
-            "map": _layout("distance Δj", "position ℓ", bottom=118),
-            "matrix": _layout("observed token j", "perturbed token i", bottom=118),
-            "colorbar": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom",
-                         "ypad": 2, "xpad": 0, "thickness": 12, "ticks": "outside"},
+            "curve": layout("distance Δj", "", bottom=52, hovermode="x"),
+            "map": layout("distance Δj", "position ℓ", bottom=118),
+            "matrix": layout("observed token j", "perturbed token i", bottom=118),
+            "colorbar": COLORBAR,
         },
-        "data": {},
-    }  # fmt: skip
+    }
+
+
+def titles(datasets: Mapping[str, xr.Dataset]) -> dict[str, str]:
+    """How figures call each model."""
+    return {name: models.title(str(each.attrs["model"])) for name, each in datasets.items()}
 
 
 def model_data(dataset: xr.Dataset) -> dict[str, Any]:
@@ -102,7 +140,7 @@ def model_data(dataset: xr.Dataset) -> dict[str, Any]:
             mpl.colors.to_hex(colour) for _, colour in figures.epsilon_colours(dataset)
         ],
         "metric": [str(name) for name in dataset.metric.values],
-        "position": _positions(dataset),
+        "position": position_names(dataset.sublayer.values, dataset.layer.values),
         "distances": {"all": list(range(t)), "near": response.window(t0).tolist()},
         "marks": _marks(t0, t),
         "response": pack(dataset.response.transpose(*ORDER).values),
@@ -121,24 +159,28 @@ def pack(values: np.ndarray) -> str:
 
 
 def _metric(name: str) -> dict[str, Any]:
-    colormap = figures.colormap(name)
     return {
         "label": f"{name}: {METRICS[name].meaning}",
         "symbol": GREEK.get(figures.SYMBOL[name], figures.SYMBOL[name]),
         "power": response.POWER[name],
-        "colours": [[float(at), mpl.colors.to_hex(colormap(at))] for at in np.linspace(0, 1, 17)],
+        "colours": colour_scale(figures.colormap(name)),
     }
 
 
-def _positions(dataset: xr.Dataset) -> list[str]:
+def colour_scale(colormap: mpl.colors.Colormap) -> list[list[float | str]]:
+    """A colour map for Plotly."""
+    return [[float(at), mpl.colors.to_hex(colormap(at))] for at in np.linspace(0, 1, 17)]
+
+
+def position_names(sublayers: Iterable[str], layers: Iterable[int]) -> list[str]:
     """What has just been added at each position l: 'attention of layer 20', counted from 0."""
     return [
         f"{SUBLAYER[str(sublayer)]} {layer}" if str(sublayer) in SUBLAYER else "transformer input"
-        for layer, sublayer in zip(dataset.layer.values, dataset.sublayer.values, strict=True)
+        for sublayer, layer in zip(sublayers, layers, strict=True)
     ]
 
 
-def _layout(x: str, y: str, bottom: int, **more: Any) -> dict[str, Any]:
+def layout(x: str, y: str, bottom: int, left: int = 64, **more: Any) -> dict[str, Any]:
     """Layout of a panel for Plotly; distances are in pixels.
 
     Axes are fixed: on a phone a finger on a panel scrolls the page.
@@ -147,7 +189,7 @@ def _layout(x: str, y: str, bottom: int, **more: Any) -> dict[str, Any]:
             "tickcolor": FAINT}  # fmt: skip
     return {
         "font": {"size": 14},
-        "margin": {"l": 64, "r": 16, "t": 36, "b": bottom},
+        "margin": {"l": left, "r": 16, "t": 36, "b": bottom},
         "paper_bgcolor": "rgba(0, 0, 0, 0)",
         "plot_bgcolor": "rgba(0, 0, 0, 0)",
         "showlegend": False,
@@ -158,17 +200,20 @@ def _layout(x: str, y: str, bottom: int, **more: Any) -> dict[str, Any]:
     }
 
 
+def mark_above(x: int, shift: int, text: str, colour: str) -> dict[str, Any]:
+    """A name above a panel, moved sideways by some pixels, and an arrow to its place."""
+    place = {"x": x, "ax": shift, "y": 1, "yref": "paper", "ay": -18}
+    return {**ARROW, **place, "text": text, "arrowcolor": colour}
+
+
 def _marks(t0: int, t: int) -> dict[str, list[dict[str, Any]]]:
     """Names of T0 - 1 and T0 above a panel, lines through it, and the diagonal of the matrix."""
     before, same = figures.ACCENT, mpl.colors.to_hex(figures.GREY)
-    arrow = {"arrowhead": 2, "arrowwidth": 1.5}
-    above = {**arrow, "y": 1, "yref": "paper", "ay": -18}
     line = {"type": "line", "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
-    name = "T<sub>0</sub> − 1"
     return {
         "names": [
-            {**above, "x": t0 - 1, "ax": -30, "text": name, "arrowcolor": before},
-            {**above, "x": t0, "ax": 26, "text": "T<sub>0</sub>", "arrowcolor": same},
+            mark_above(t0 - 1, -30, BEFORE, before),
+            mark_above(t0, 26, SAME, same),
         ],
         "lines": [
             {**line, "x0": x, "x1": x, "line": {"color": colour, "width": 1.5, "dash": dash}}
@@ -176,9 +221,9 @@ def _marks(t0: int, t: int) -> dict[str, list[dict[str, Any]]]:
         ],
         # A line along the diagonal would hide it: arrows where it enters and leaves.
         "diagonal": [
-            {**arrow, "x": t0 - 1, "y": -0.5, "ax": 0, "ay": -18, "arrowcolor": before,
-             "text": f"Δj = {name}"},
-            {**arrow, "x": t - 0.5, "y": t0, "ax": 18, "ay": 0, "arrowcolor": before, "text": ""},
+            {**ARROW, "x": t0 - 1, "y": -0.5, "ax": 0, "ay": -18, "arrowcolor": before,
+             "text": f"Δj = {BEFORE}"},
+            {**ARROW, "x": t - 0.5, "y": t0, "ax": 18, "ay": 0, "arrowcolor": before, "text": ""},
         ],
     }  # fmt: skip
 
