@@ -91,6 +91,18 @@ def test_output_that_cannot_be_written_is_found_before_measuring(monkeypatch, ca
         assert err.startswith("error: out=")
 
 
+@pytest.mark.parametrize("wrong", [("--epsilons", "many"), ("--dtype", "int8"), ("--device", "gpu")])
+def test_what_is_wrong_with_any_text_is_said_without_a_tokenizer(
+    monkeypatch, capsys, tmp_path, wrong
+):
+    monkeypatch.setattr(models, "load_tokenizer", pytest.fail)
+    (tmp_path / "text.txt").write_text("Some words.")
+    options = ["--text", tmp_path / "text.txt", *wrong]
+    code, _, err = run(monkeypatch, capsys, "measure", tmp_path / "a.nc", *options)
+    assert code == 2
+    assert err.startswith(f"error: {wrong[0][2:]}=")
+
+
 def test_figures_need_strengths(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(MEASURE, "measure", pytest.fail)
     options = ["--out", tmp_path / "o", "--epsilons", ""]

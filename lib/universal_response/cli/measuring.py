@@ -109,20 +109,24 @@ def measure(
         raise ValueError(f"out={out}: is a folder; give the name of a file in it")
     check_writable(out.parent)
     _check_input_options(context)
+    settings_of = functools.partial(
+        settings_from, model, epsilons, here=scheduler is None, epsilon0=epsilon0, device=device,
+        dtype=dtype, distinct=distinct, products=products, seed=seed,
+        sequences_per_chunk=sequences_per_chunk,
+    )  # fmt: skip
     given = {}
     if text is not None:
         passages = sequences.read_text(text)
+        settings_of()  # what is wrong in any case is said before a tokenizer is loaded
         tokenizer = models.load_tokenizer(model)
         given = _input(Settings.for_text(passages, tokenizer, bos, repeat, length))
     elif tokens is not None:
         rows = sequences.read_tokens(tokens, repeat, length)
         t0 = rows.shape[1] // 2 if repeat else 0
         given = _input(Settings.for_tokens(rows, t0))
-    settings = settings_from(
-        model, epsilons, here=scheduler is None, epsilon0=epsilon0, device=device, dtype=dtype,
-        distance=distance, sources=sources, distinct=distinct, products=products, seed=seed,
-        sequences_per_chunk=sequences_per_chunk, **{"t0": t0, "batch": batch} | given,
-    )  # fmt: skip
+    settings = settings_of(
+        distance=distance, sources=sources, **{"t0": t0, "batch": batch} | given
+    )
     with _executor(scheduler) as executor:
         dataset = measurement.measure_into(out, model, settings, progress=True, executor=executor)
     size = f"{settings.batch} sequences of {dataset.sizes['token']} tokens"
