@@ -91,7 +91,9 @@ def test_output_that_cannot_be_written_is_found_before_measuring(monkeypatch, ca
         assert err.startswith("error: out=")
 
 
-@pytest.mark.parametrize("wrong", [("--epsilons", "many"), ("--dtype", "int8"), ("--device", "gpu")])
+@pytest.mark.parametrize(
+    "wrong", [("--epsilons", "many"), ("--dtype", "int8"), ("--device", "gpu")]
+)
 def test_what_is_wrong_with_any_text_is_said_without_a_tokenizer(
     monkeypatch, capsys, tmp_path, wrong
 ):

@@ -245,6 +245,11 @@ def test_wiring_shows_scores_with_edges_cut(drawn, found, wired):
     np.testing.assert_allclose(np.sort(bars.x), np.sort(expected), atol=1e-6)
 
 
+def test_wiring_of_nothing_is_refused(found):
+    with pytest.raises(ValueError, match=r"\Astudy: no induction head [^\n]*\Z"):
+        figures.wiring(found.isel(receiver=slice(0)))
+
+
 def test_shares_drawn_are_one_together(drawn):
     for panel in "abc":
         curves = drawn["carried"][

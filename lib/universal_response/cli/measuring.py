@@ -124,9 +124,7 @@ def measure(
         rows = sequences.read_tokens(tokens, repeat, length)
         t0 = rows.shape[1] // 2 if repeat else 0
         given = _input(Settings.for_tokens(rows, t0))
-    settings = settings_of(
-        distance=distance, sources=sources, **{"t0": t0, "batch": batch} | given
-    )
+    settings = settings_of(distance=distance, sources=sources, **{"t0": t0, "batch": batch} | given)
     with _executor(scheduler) as executor:
         dataset = measurement.measure_into(out, model, settings, progress=True, executor=executor)
     size = f"{settings.batch} sequences of {dataset.sizes['token']} tokens"

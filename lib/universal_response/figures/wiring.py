@@ -21,8 +21,15 @@ def wiring(study: xr.Dataset) -> Figure:
 
     Args:
         study: of `heads.study_heads`.
+
+    Raises:
+        ValueError: the model has no induction head behind its first layer.
     """
     names = summaries.strongest_receivers(study)
+    if not names:
+        raise ValueError(
+            "study: no induction head behind the first layer; nothing is wired to draw"
+        )
     with style():
         figure, grid = plt.subplots(
             3, len(names), figsize=(0.6 + 2.9 * len(names), 8.2), layout="constrained",

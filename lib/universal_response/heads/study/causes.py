@@ -13,7 +13,7 @@ from universal_response.heads.attribution import (
 from universal_response.heads.behaviour import loss
 from universal_response.heads.outputs import Metric, Outputs, outputs
 from universal_response.heads.replacing import By, Head, each_replaced, replaced, run
-from universal_response.heads.study.material import Material, numbers
+from universal_response.heads.study.material import Material, mean_and_sem, numbers
 from universal_response.heads.summaries import CLASSES
 
 MAP = ("layer", "head")
@@ -25,8 +25,8 @@ def attribution(material: Material) -> xr.Dataset:
     found = direct_attribution(of, material.model, material.unembedding)
     return xr.Dataset(
         {
-            **_mean_and_error("attribution", MAP, found.heads.mean(-1)),
-            **_mean_and_error("attribution_mlps", ("layer",), found.mlps.mean(-1)),
+            **mean_and_sem("attribution", MAP, found.heads.mean(-1)),
+            **mean_and_sem("attribution_mlps", ("layer",), found.mlps.mean(-1)),
             "attribution_embedding": ((), float(found.embedding.mean())),
             "attribution_bias": ((), float(found.biases.mean())),
             "attribution_total": ((), float(found.total.mean())),
@@ -44,9 +44,9 @@ def ablation(material: Material) -> xr.Dataset:
     linear = attribution_patching(of, material.model, means, metric)
     return xr.Dataset(
         {
-            **_mean_and_error("ablation_effect", MAP, total),
-            **_mean_and_error("direct_effect", MAP, direct),
-            **_mean_and_error("ablation_estimate", MAP, linear),
+            **mean_and_sem("ablation_effect", MAP, total),
+            **mean_and_sem("direct_effect", MAP, direct),
+            **mean_and_sem("ablation_estimate", MAP, linear),
         }
     )
 
@@ -67,12 +67,12 @@ def patching(material: Material) -> xr.Dataset:
         "patched_clean": numbers(metric(clean.normed)),
         "patched_corrupt": numbers(metric(corrupt.normed)),
     }
-    variables = {name: ("patched_sequence", each) for name, each in found.items()}
+    variables: dict[str, object] = {k: ("patched_sequence", v) for k, v in found.items()}
     for name, of, by in (("denoising", corrupt, clean), ("noising", clean, corrupt)):
         exact = each_replaced(of, material.model, by.z, metric) - metric(of.normed)
         estimate = attribution_patching(of, material.model, by.z, metric)
-        variables |= _mean_and_error(name, MAP, exact)
-        variables |= _mean_and_error(f"{name}_estimate", MAP, estimate)
+        variables |= mean_and_sem(name, MAP, exact)
+        variables |= mean_and_sem(f"{name}_estimate", MAP, estimate)
     return xr.Dataset(variables)
 
 
@@ -146,11 +146,3 @@ def _loss_of(material: Material, tokens: Tensor) -> Metric:
         return loss(normed, tokens, material.unembedding).mean(1)
 
     return metric
-
-
-def _mean_and_error(name: str, dims: tuple[str, ...], by_sequence: Tensor) -> dict[str, tuple]:
-    """Mean over the last axis, sequences, and its standard error."""
-    values = numbers(by_sequence)
-    n = values.shape[-1]
-    error = values.std(-1, ddof=1) / np.sqrt(n) if n > 1 else np.full(values.shape[:-1], np.nan)
-    return {name: (dims, values.mean(-1)), f"{name}_sem": (dims, error)}

@@ -12,7 +12,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from universal_response.heads.behaviour import loss, predictions
 from universal_response.heads.lens import logit_lens
 from universal_response.heads.scores import SCORES, attention_scores, by_offset
-from universal_response.heads.study.material import Material, numbers
+from universal_response.heads.study.material import Material, mean_and_sem, numbers
 from universal_response.heads.summaries import CLASSES
 from universal_response.propagation import Seen, forward
 
@@ -28,19 +28,17 @@ def scores(material: Material) -> xr.Dataset:
     with shuffled_weights(material.model, material.settings.seed):
         shuffled = attention_scores(material.chosen_on, material.model)
     found["shuffled weights"] = numbers(shuffled)
-    by_input = np.stack(list(found.values()))
-    n = by_input.shape[2]
+    by_sequence = np.moveaxis(np.stack(list(found.values())), 2, -1)
     dims = ("input", "score", "layer", "head")
     gapped = attention_scores(material.gapped(material.chosen_on), material.model)
     prefix = gapped[list(SCORES).index("prefix_matching")].mean(0)
-    head_class = np.full(by_input.shape[3:], "", dtype=object)
+    head_class = np.full(by_sequence.shape[2:-1], "", dtype=object)
     for name in reversed(CLASSES):
         for head in material.classes[name]:
             head_class[head] = name
     return xr.Dataset(
         {
-            "attention_score": (dims, by_input.mean(2)),
-            "attention_score_sem": (dims, by_input.std(2, ddof=1) / np.sqrt(n)),
+            **mean_and_sem("attention_score", dims, torch.from_numpy(by_sequence)),
             "prefix_matching_gapped": (("layer", "head"), numbers(prefix)),
             "head_class": (("layer", "head"), head_class.astype(str)),
         },

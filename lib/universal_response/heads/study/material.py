@@ -17,7 +17,7 @@ from universal_response.heads.replacing import Head
 from universal_response.heads.scores import SCORES, attention_scores
 from universal_response.heads.significance import above, holm
 from universal_response.heads.study.settings import HeadSettings
-from universal_response.heads.summaries import CLASSES
+from universal_response.heads.summaries import CLASSES, mean_and_error
 from universal_response.heads.weights import LayerWeights, layer_weights
 from universal_response.sequences import repeated_random_tokens
 
@@ -25,6 +25,13 @@ from universal_response.sequences import repeated_random_tokens
 def numbers(tensor: Tensor) -> np.ndarray:
     """As they are kept in a study, until it is saved."""
     return tensor.double().cpu().numpy()
+
+
+def mean_and_sem(name: str, dims: tuple[str, ...], by_sequence: Tensor) -> dict[str, xr.DataArray]:
+    """A variable and its standard error, over the last axis: sequences."""
+    values = xr.DataArray(numbers(by_sequence), dims=(*dims, "any"))
+    found = mean_and_error(values, "any")
+    return {name: found["mean"], f"{name}_sem": found.error}
 
 
 @dataclass(frozen=True)

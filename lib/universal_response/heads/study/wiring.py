@@ -21,7 +21,7 @@ from universal_response.heads.replacing import Head
 from universal_response.heads.replacing import edges as edges_between
 from universal_response.heads.rotary import rotations
 from universal_response.heads.scores import induction
-from universal_response.heads.study.material import Material, numbers
+from universal_response.heads.study.material import Material, mean_and_sem, numbers
 from universal_response.heads.subspaces import overlap, read_by, written_by
 from universal_response.propagation import Edit, Seen, Through, first_layer, forward
 
@@ -148,13 +148,12 @@ def edges(material: Material) -> xr.Dataset:
     groups, strongest = receivers(material), _strongest(material)
     rows = [_edges_into(material, *each, shape) for each in zip(groups, strongest, strict=True)]
     found = np.array(rows).reshape(len(rows), 2, *shape, len(material.patched.tokens))
-    n = found.shape[-1]
-    error = found.std(-1, ddof=1) / np.sqrt(n) if n > 1 else np.full_like(found[..., 0], np.nan)
     dims = ("receiver", "through", "layer", "head")
-    variables: dict[str, tuple] = {}
-    for k, name in enumerate(("edge_score", "edge_effect")):
-        variables |= {name: (dims, found[:, k].mean(-1)), f"{name}_sem": (dims, error[:, k])}
-    return xr.Dataset(variables, {"through": list(THROUGH), "receiver": named(strongest)})
+    score, effect = (torch.from_numpy(found[:, k]) for k in range(2))
+    return xr.Dataset(
+        mean_and_sem("edge_score", dims, score) | mean_and_sem("edge_effect", dims, effect),
+        {"through": list(THROUGH), "receiver": named(strongest)},
+    )
 
 
 def _edges_into(
