@@ -61,6 +61,19 @@ def frozen(family):
     return along
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_the_scale_of_another_run_may_be_held(family):
+    """The last state of one run, read as the final norm reads that of the other."""
+    model, unembedding = runs.bridge(family), runs.unembedding(family)
+    with plain.uncast():
+        of = runs.outputs(family)
+        zeros = [torch.zeros_like(each[:1]) for each in of.z]
+        other = heads.outputs(TOKENS, model, heads.replaced([(0, 1)], zeros))
+        found = heads.direct_attribution(other, model, unembedding, scale_of=of)
+    along = frozen(family)
+    close(found.total, along(other.states[-1]))
+
+
 def seen(family):
     """z and outputs of every attention, in a plain run: (sequence, token, ..)."""
     hf, outputs = runs.hf_model(family), []

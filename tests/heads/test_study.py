@@ -122,6 +122,16 @@ def test_edited_models_lose_the_peak(found, wired):
     assert lead.sel(condition="induction ablated") < 0
 
 
+def test_nothing_steps_in_for_the_only_induction_head(found, wired):
+    """It stops to write what it wrote; the others go on as before."""
+    gain = found.backup_gain.sel(ablated_layer=1)
+    at = dict(zip(("layer", "head"), wired.receiver, strict=True))
+    attribution = float(found.attribution.isel(at))
+    assert float(gain.isel(at)) < -0.9 * attribution
+    others = gain.where(found.head_class != "induction")
+    assert float(abs(others).max()) < 0.01 * attribution
+
+
 def test_two_heads_are_a_faithful_circuit_and_random_ones_are_not(found):
     share = summaries.faithfulness_by_size(found)["mean"]
     assert share.sel(ranking="by effect", circuit_size=2) > 0.9

@@ -42,9 +42,18 @@ class Attribution:
 
 
 def direct_attribution(
-    of: Outputs, model: TransformerBridge, unembedding: Unembedding
+    of: Outputs,
+    model: TransformerBridge,
+    unembedding: Unembedding,
+    scale_of: Outputs | None = None,
 ) -> Attribution:
     """Split the logit difference of a run into components, the scale of norms held fixed.
+
+    Args:
+        of: the run.
+        model: the same model.
+        unembedding: of the model.
+        scale_of: a run of the same tokens whose scale of the final norm is taken; `of` if None.
 
     Raises:
         ValueError: logits with a cap, which are no sum.
@@ -52,7 +61,7 @@ def direct_attribution(
     if unembedding.cap is not None:
         raise ValueError("model: its logits have a cap; they are no sum over components")
     t0 = of.tokens.shape[1] // 2
-    last = of.states[-1][:, queries(t0)]
+    last = (scale_of or of).states[-1][:, queries(t0)]
     direction, constant = _directions(of, unembedding)
     found: dict[str, list[Tensor]] = {"embedding": [], "head": [], "mlp": [], "bias": [constant]}
     for component in components(of, layer_weights(model)):

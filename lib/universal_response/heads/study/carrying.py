@@ -98,7 +98,7 @@ def _reduced(material: Material, every: xr.Dataset) -> xr.Dataset:
     """What is kept: maps over heads, and by sequence only sums over classes of heads."""
     mine = material.settings
     every = every.assign_coords(distance=list(mine.distances), part=list(PARTS))
-    main = every.sel(distance=[mine.control, mine.t0 - 1, mine.t0])
+    main = every.sel(distance=mine.compared)
     last = every.isel(position=-1)
     mean = "evaluated_sequence"
     found = xr.Dataset(
@@ -139,7 +139,8 @@ def _where_added(material: Material, shares: xr.DataArray) -> xr.DataArray:
 def interventions(material: Material) -> xr.Dataset:
     """Response functions with heads ablated, patterns or values frozen, and edges cut.
 
-    Of every condition C_delta at the last position by sequence, and at all positions the mean.
+    Of every condition C_delta by sequence: at the last position for every distance, and along l for
+    those that are compared.
     Random heads are drawn from the layers of induction heads.
     """
     mine = material.settings
@@ -156,26 +157,27 @@ def interventions(material: Material) -> xr.Dataset:
             list(strengths(material).values()),
             edits,
         )
-        found.append(_as_dataset(response, mine.perturbed_on))
+        found.append(_as_dataset(response, material))
     joined = xr.concat(found, xr.Variable("condition", list(asked)))
-    return joined.assign_coords(strength=list(strengths(material)), distance=list(mine.distances))
+    return joined.assign_coords(strength=list(strengths(material)))
 
 
-def _as_dataset(response: EditedResponse, n: int) -> xr.Dataset:
+def _as_dataset(response: EditedResponse, material: Material) -> xr.Dataset:
     """Numbers of all sequences, nan where fewer were used."""
-    last, logs = response.mean[:, -1], response.log_mean[:, -1]
-    pad = ((0, 0), (0, n - last.shape[1]), (0, 0))
-    dims = ("strength", "perturbed_sequence", "distance")
+    mine = material.settings
+    pad = {"perturbed_sequence": (0, mine.perturbed_on - response.mean.shape[2])}
 
-    def padded(values: Tensor) -> np.ndarray:
-        return np.pad(values.cpu().numpy(), pad, constant_values=np.nan).astype(np.float32)
+    def named(values: Tensor) -> xr.DataArray:
+        dims = ("strength", "position", "perturbed_sequence", "distance")
+        every = xr.DataArray(values.cpu().numpy(), {"distance": list(mine.distances)}, dims)
+        return every.pad(pad).astype(np.float32)
 
-    by_position = response.mean.nanmean(2).cpu().numpy().astype(np.float32)
+    plain, logs = named(response.mean), named(response.log_mean)
     return xr.Dataset(
         {
-            "edited_response": (dims, padded(last)),
-            "edited_log_response": (dims, padded(logs)),
-            "edited_by_position": (("strength", "position", "distance"), by_position),
+            "edited_response": plain.isel(position=-1),
+            "edited_log_response": logs.isel(position=-1),
+            "edited_along": plain.sel(distance=mine.compared).rename(distance="compared"),
         }
     )
 

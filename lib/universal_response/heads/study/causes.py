@@ -110,21 +110,20 @@ def class_ablation(material: Material) -> xr.Dataset:
 
 
 def backup(material: Material) -> xr.Dataset:
-    """Direct attribution of every head while the induction heads of one layer are at their means.
+    """What each head writes more of the right logit with the induction heads of one layer at means.
 
-    A head that writes more of the right logit then is a backup of those.
+    A head that gains is a backup of those. The scale of the final norm is that of the whole model.
     """
-    induction, tokens = material.classes["induction"], material.mapped.tokens
-    found = []
-    for layer in material.induction_layers:
+    induction, of = material.classes["induction"], material.mapped
+    whole = direct_attribution(of, material.model, material.unembedding).heads
+    gains = whole.new_zeros(len(material.induction_layers), *whole.shape[:3])
+    for gain, layer in zip(gains, material.induction_layers, strict=True):
         edits = replaced([head for head in induction if head[0] == layer], material.means)
-        of = outputs(tokens, material.model, edits)
-        heads = direct_attribution(of, material.model, material.unembedding).heads
-        found.append(numbers(heads.mean((-1, -2))))
-    shape = (len(found), len(material.weights), material.weights[0].n_heads)
-    dims = ("ablated_layer", *MAP)
+        without = outputs(of.tokens, material.model, edits)
+        found = direct_attribution(without, material.model, material.unembedding, scale_of=of)
+        gain += (found.heads - whole).mean(-1)
     return xr.Dataset(
-        {"attribution_without": (dims, np.array(found).reshape(shape))},
+        mean_and_sem("backup_gain", ("ablated_layer", *MAP), gains),
         {"ablated_layer": material.induction_layers},
     )
 

@@ -77,6 +77,11 @@ class HeadSettings:
         return (self.control, *range(self.t0 - 5, self.t0 + 6))
 
     @property
+    def compared(self) -> list[int]:
+        """The three dj that are looked at along l: of no meaning, T0 - 1 and T0."""
+        return [self.control, self.t0 - 1, self.t0]
+
+    @property
     def control(self) -> int:
         """A dj at which nothing repeats."""
         return 5 * self.t0 // 8
