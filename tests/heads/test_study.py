@@ -275,3 +275,27 @@ def test_faithfulness_is_drawn_as_computed(drawn, found):
     expected = summaries.faithfulness_by_size(found)["mean"].values.ravel()
     points = drawn["circuit"][(drawn["circuit"].panel == "a") & (drawn["circuit"].kind == "line")]
     assert np.abs(points.y.to_numpy()[:, None] - expected).min(0).max() < 1e-6
+
+
+def test_edited_models_are_drawn_along_l(drawn, found):
+    """Mean over sequences of the logarithm of a ratio, from numbers as they are kept."""
+    along = found.edited_along.sel(compared=15, strength="limit")
+    names = along.condition.values.tolist()
+    edited, whole = (
+        along.values[names.index(name)] for name in ("induction ablated", "none")
+    )  # (position, sequence)
+    expected = np.log10(edited[1:] / whole[1:]).mean(1)
+    panel = drawn["carried"][(drawn["carried"].panel == "g") & (drawn["carried"].kind == "line")]
+    shown = panel[panel.series == "induction ablated"].sort_values("x").y.to_numpy()
+    np.testing.assert_allclose(shown[-len(expected) :], expected, rtol=1e-5)
+    np.testing.assert_allclose(found.edited_along.isel(position=-1), _last(found), rtol=1e-6)
+
+
+def _last(found):
+    return found.edited_response.sel(distance=found.compared.values).rename(distance="compared")
+
+
+def test_the_head_that_stops_is_last_of_those_that_step_in(found, wired):
+    table = summaries.table_of_backups(found, heads=8)
+    assert table["head"].iloc[-1] == "{}.{}".format(*wired.receiver)
+    assert table["class"].iloc[-1] == "induction"

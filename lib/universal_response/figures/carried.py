@@ -27,9 +27,9 @@ def carried(study: xr.Dataset) -> Figure:
     t0 = study.attrs["t0"]
     names = {t0 - 1: "$T_0 - 1$", t0: "$T_0$"}
     with style():
-        figure = plt.figure(figsize=(9.6, 8.6), layout="constrained")
+        figure = plt.figure(figsize=(9.6, 10.6), layout="constrained")
         grid = figure.subplot_mosaic(
-            [["a", "b", "c"], ["d", "e", "f"], ["d", "e", "f"]], height_ratios=(1, 0.6, 0.6)
+            [["a", "b", "c"], ["d", "e", "f"], ["g", "g", "g"]], height_ratios=(1, 1.25, 0.9)
         )
         for letter, distance in zip("abc", (t0 - 1, t0, int(study.compared[0])), strict=True):
             shares_panel(grid[letter], study, distance)
@@ -41,6 +41,7 @@ def carried(study: xr.Dataset) -> Figure:
         edited_panel(grid["e"], study, "change")
         edited_panel(grid["f"], study, "lead")
         grid["f"].set_yticklabels([])
+        along_panel(grid["g"], study)
         tag_all(np.array(list(grid.values())))
     return figure
 
@@ -120,3 +121,27 @@ def edited_panel(axes: Axes, dataset: xr.Dataset, shown: str) -> None:
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.grid(axis="y", color="0.93", linewidth=0.8)
     axes.legend(loc="best")
+
+
+def along_panel(axes: Axes, dataset: xr.Dataset) -> None:
+    """The response at T0 - 1 of edited models against the whole one along l, in the limit.
+
+    Args:
+        axes: to draw on.
+        dataset: of `heads.study_heads`.
+    """
+    found = summaries.edited_along(dataset).sel(strength="limit")
+    found = found.assign_coords(position=np.arange(found.sizes["position"]))
+    colours = {
+        **{name: CATEGORIES[k + 3] for k, name in enumerate(summaries.cut_edges(dataset))},
+        "previous_token ablated": CLASS_COLOURS["previous_token"],
+        "induction ablated": CLASS_COLOURS["induction"],
+        summaries.RANDOM: GREY,
+    }
+    for name, colour in colours.items():
+        one = found.sel(condition=name)
+        band(axes, one["mean"], one.error, "position", colour, name.replace("_", " "))
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.set(xlabel=r"position $\ell$")
+    axes.set_ylabel("$\\log_{10}$ $C_\\Delta(T_0-1)$\nagainst the whole model")
+    axes.legend(loc="lower left", fontsize=7)

@@ -67,6 +67,23 @@ def edited_lead(dataset: xr.Dataset) -> xr.Dataset:
     return _edited(logs.sel(distance=t0 - 1, drop=True) - logs.sel(distance=t0, drop=True))
 
 
+def edited_along(dataset: xr.Dataset) -> xr.Dataset:
+    """log10 of the response at T0 - 1 of edited models over that of the whole one, at every l.
+
+    Returns:
+        `mean` and `error` (condition, strength, position); nan where nothing responds yet.
+    """
+    values = dataset.edited_along.sel(compared=dataset.attrs["t0"] - 1, drop=True)
+    logs = np.log(values.where(values > 0))
+    return _edited(logs - logs.sel(condition="none", drop=True))
+
+
+def cut_edges(dataset: xr.Dataset) -> list[str]:
+    """Conditions in which the edge of one head to the keys of induction heads is cut."""
+    cut = [str(name) for name in dataset.condition.values if " to keys " in str(name)]
+    return [name for name in cut if not name.startswith("previous_token")]
+
+
 def _edited(logs: xr.DataArray) -> xr.Dataset:
     values = logs / np.log(10)
     is_random = values.condition.str.startswith("random")
@@ -163,6 +180,31 @@ def table_of_classes(dataset: xr.Dataset) -> pd.DataFrame:
             )
     found = pd.DataFrame(rows, columns=["class", "head", "score", "error", "unrepeated", "share"])
     return found.sort_values(["class", "score"], ascending=[True, False], ignore_index=True)
+
+
+def table_of_backups(dataset: xr.Dataset, heads: int = 2) -> pd.DataFrame:
+    """Heads that gain most when the induction heads of a layer are at their means.
+
+    Returns:
+        One row a head, with its `class` and what it writes of the logit difference: `attribution`
+        in the whole model, `gain` without the others, and the `error` of that.
+    """
+    rows = []
+    for layer in dataset.ablated_layer.values:
+        gain = dataset.backup_gain.sel(ablated_layer=layer)
+        for at_layer, head in ranked(-gain)[:heads]:
+            at = {"layer": at_layer, "head": head}
+            rows.append(
+                {
+                    "without layer": int(layer),
+                    "head": f"{at_layer}.{head}",
+                    "class": str(dataset.head_class.isel(at).values).replace("_", " "),
+                    "attribution": float(dataset.attribution.isel(at)),
+                    "gain": float(gain.isel(at)),
+                    "error": float(dataset.backup_gain_sem.sel(ablated_layer=layer).isel(at)),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def table_of_edges(dataset: xr.Dataset, senders: int = 2) -> pd.DataFrame:
