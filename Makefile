@@ -19,7 +19,7 @@ BENCH_T0 ?= 64
 # Public address of the repository; with it the pages get Colab and Binder buttons.
 export REPOSITORY_URL ?=
 
-.PHONY: book figures check test verify bench screenshots lint house clean
+.PHONY: book figures check test verify bench execute screenshots lint house clean
 .DEFAULT_GOAL := book
 
 .venv/.installed: requirements.lock pyproject.toml
@@ -80,6 +80,10 @@ test: lint
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	$(BIN)/pytest -n 2 -rs tests/book
 	@echo "The book: file://$(CURDIR)/_build/html/index.html"
+
+# Of NOTEBOOKS="notebooks/fig4.ipynb ..." the outputs, in place.
+execute: .venv/.installed
+	$(BIN)/python tests/execute.py $(NOTEBOOKS)
 
 # Of the built book; PAGES="notebooks/intro notebooks/fig4" for some of its pages.
 screenshots: .venv/.installed

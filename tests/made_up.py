@@ -8,7 +8,7 @@ from universal_response import metrics, response
 
 METRICS = list(metrics.METRICS)
 EPSILONS = np.array([3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.05, 0.1, 0.3])
-POWERS = np.array([1.0, 2, 0, 0, 0])
+POWERS = np.array([float(metric.power) for metric in metrics.METRICS.values()])
 T0, LAYERS, SEQUENCES = 10, 10, 12
 POSITIONS = 2 * LAYERS + 1
 
@@ -63,7 +63,10 @@ def results(peak=T0 - 1, power=POWERS, tilt=0.0, onset=11, curvature=0.0, sequen
                 full[:, reference][..., shown] * n[shown],
             ),
             "linear_sem": (("metric", "position", "delta_j"), sem[:, 0]),
-            "matrix": (("metric", "source", "target"), np.triu(np.full((5, 2 * T0, 2 * T0), 0.1))),
+            "matrix": (
+                ("metric", "source", "target"),
+                np.triu(np.full((len(METRICS), 2 * T0, 2 * T0), 0.1)),
+            ),
             "linear_last_sum": (("metric", "sequence", "delta_j"), linear[:, :, -1] * n),
         },
         {

@@ -345,7 +345,7 @@ def _states(
 def inner_products(found: Streams | Responses) -> dict[str, Tensor]:
     """By the names of the library's fields, (position, epsilon, sequence, source, target).
 
-    Of `Responses` also `perpendicular`, which the library's fields do not have yet.
+    `perpendicular` only of `Responses`.
     """
     d = found.change
     x = found.clean[:, None, :, None]

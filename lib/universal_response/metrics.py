@@ -169,6 +169,7 @@ METRICS = {metric.name: metric for metric in _ALL}
 LINEAR_METRICS = {metric.name: metric.limit or metric.function for metric in _ALL}
 COSINES = tuple(metric.name for metric in _ALL if metric.power == 0)
 GROWING = tuple(metric.name for metric in _ALL if metric.power > 0)
+QUADRATIC = tuple(metric.name for metric in _ALL if metric.power == 2)
 
 
 def _state_state(products: InnerProducts) -> Float[Tensor, "position 1 sequence 1 target"]:

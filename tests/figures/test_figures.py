@@ -11,6 +11,7 @@ from matplotlib.colors import to_hex
 from shipped import shipped_results
 from tiny_models import tiny_model
 from universal_response import Settings, figures, measure, subtraction
+from universal_response.figures.style import distance_name
 
 METRICS = ("delta", "phi", "theta_source")
 POWER = {"delta": 1, "phi": 2}
@@ -218,6 +219,18 @@ def test_fig5_layer_maps(drawn, request, letter, name):
     measured = request.getfixturevalue(name)
     found = image(panel(drawn[5], letter))
     np.testing.assert_allclose(found, normalised(measured, "delta"), rtol=1e-5)
+
+
+def test_distances_are_named_after_the_block_only_if_they_are_of_its_size(dataset):
+    """With a gap of 20 tokens between the blocks the peak is expected at T0 - 1 + 20."""
+    gapped = dataset.assign_attrs(t0=0, distance=83)
+    assert [distance_name(dataset, k) for k in (-1, 0, 1, 2)] == [
+        "T_0 -2",
+        "T_0 -1",
+        "T_0",
+        "T_0 +1",
+    ]
+    assert [distance_name(gapped, k) for k in (0, 1)] == ["83", "84"]
 
 
 def test_axes_carry_labels(drawn):

@@ -7,6 +7,7 @@ import xarray as xr
 from measured import SETTINGS, half_a_unit, is_relative, scale, shapes
 from tiny_models import LAYERS, VOCABULARY, tiny_hf_model, tiny_model
 from universal_response import Settings, load_results, measure, measurement, response, save_results
+from universal_response.measurement import SCHEMA_VERSIONS
 from universal_response.metrics import METRICS
 
 PROVENANCE = {"model", "weights_sha256", "quantisation"}
@@ -36,16 +37,16 @@ ATTRIBUTES = PROVENANCE | {
 
 
 def test_schema(dataset):
-    t, n = 2 * SETTINGS.t0, 2 * LAYERS + 1
-    average = ("metric", "position", "delta_j"), (5, n, t)
-    matrix = ("metric", "source", "target"), (5, t, t)
-    whole_map = ("metric", "position", "source", "target"), (5, n, t, t)
-    last = ("metric", "sequence", "delta_j"), (5, 4, t)
-    peak = ("metric", "sequence", "position"), (5, 4, n)
-    window = ("metric", "sequence", "position", "window"), (5, 4, n, 11)
+    m, t, n = len(METRICS), 2 * SETTINGS.t0, 2 * LAYERS + 1
+    average = ("metric", "position", "delta_j"), (m, n, t)
+    matrix = ("metric", "source", "target"), (m, t, t)
+    whole_map = ("metric", "position", "source", "target"), (m, n, t, t)
+    last = ("metric", "sequence", "delta_j"), (m, 4, t)
+    peak = ("metric", "sequence", "position"), (m, 4, n)
+    window = ("metric", "sequence", "position", "window"), (m, 4, n, 11)
 
     def by_epsilon(dims, shape):
-        return ("metric", "epsilon", *dims[1:]), (5, 3, *shape[1:])
+        return ("metric", "epsilon", *dims[1:]), (m, 3, *shape[1:])
 
     averages = ["response", "response_sem", "geometric", "geometric_sem", "fraction", "witness"]
     limits = ["linear", "linear_sem", *(f"linear_{name}" for name in averages[2:])]
@@ -55,7 +56,7 @@ def test_schema(dataset):
         "sources": (("sequence", "draw"), (4, t)),
         "n_pairs": (("sequence", "delta_j"), (4, t)),
         "state_length": (("position",), (n,)),
-        "pairs": (("metric", "sequence", "draw", "pair_distance"), (5, 4, t, 3)),
+        "pairs": (("metric", "sequence", "draw", "pair_distance"), (m, 4, t, 3)),
         **dict.fromkeys(averages, by_epsilon(*average)),
         **dict.fromkeys(limits, average),
         **dict.fromkeys(("matrix", "linear_matrix"), matrix),
@@ -67,7 +68,7 @@ def test_schema(dataset):
         **{f"linear_peak_{kind}": peak for kind in kinds},
         **{f"linear_window_{kind}": window for kind in kinds},
     }
-    assert dataset.attrs["schema_version"] == 3
+    assert dataset.attrs["schema_version"] == SCHEMA_VERSIONS["response"]
     assert dataset.metric.values.tolist() == list(METRICS)
     assert tuple(dataset.epsilon.values) == SETTINGS.epsilons
     assert dataset.position.values.tolist() == list(range(n))

@@ -37,7 +37,7 @@ def power_laws():
     """C = epsilon^power times a profile in (position, delta_j) that a power law does not see."""
     rng = np.random.default_rng(0)
     profile = rng.uniform(0.5, 2, size=(len(METRICS), 1, len(SUBLAYERS), 2 * T0))
-    power = np.array([1, 2, 0, 0, 0])[:, None, None, None]
+    power = np.array([response.POWER[name] for name in METRICS])[:, None, None, None]
     return synthetic(np.array(EPSILONS)[None, :, None, None] ** power * profile)
 
 

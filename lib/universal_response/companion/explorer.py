@@ -31,6 +31,7 @@ ORDER = ("metric", "epsilon", "position", "delta_j")
 # Bits kept of standard errors, of which two digits are shown: 3 %.
 ERROR_BITS = 4
 
+# Symbols of the metrics, as they are written outside formulas.
 GREEK = {r"\Delta": "Δ", r"\varphi": "φ", r"\vartheta": "ϑ"}
 SUBLAYER = {"attention": "attention of layer", "mlp": "MLP of layer", "block": "layer"}
 BEFORE, SAME = "T<sub>0</sub> − 1", "T<sub>0</sub>"
@@ -161,7 +162,7 @@ def pack(values: np.ndarray) -> str:
 def _metric(name: str) -> dict[str, Any]:
     return {
         "label": f"{name}: {METRICS[name].meaning}",
-        "symbol": GREEK.get(figures.SYMBOL[name], figures.SYMBOL[name]),
+        "symbol": GREEK[figures.SYMBOL[name]],
         "power": response.POWER[name],
         "colours": colour_scale(figures.colormap(name)),
     }

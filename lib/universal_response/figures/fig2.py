@@ -17,6 +17,7 @@ from universal_response.figures.style import (
     CATEGORIES,
     GREY,
     colormap,
+    distance_name,
     epsilon_colours,
     is_cosine,
     style,
@@ -53,7 +54,6 @@ def matrix_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> AxesImage:
     Returns:
         The image, for a colour bar.
     """
-    t0 = int(dataset.attrs["t0"])
     matrix = dataset.matrix.sel(metric=metric).values
     causal = np.where(np.triu(np.ones_like(matrix)) > 0, matrix, np.nan)
     if is_cosine(metric):
@@ -61,21 +61,34 @@ def matrix_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> AxesImage:
     else:
         norm = LogNorm(*np.nanpercentile(causal[causal > 0], (2, 99.8)))
     image = axes.imshow(causal, norm=norm, cmap=colormap(metric), origin="upper")
-    # Where the diagonal dj = T0 - 1 enters and leaves the matrix; a line along it would hide it.
-    for where in ((t0 - 1, -0.5), (2 * t0 - 0.5, t0)):
+    if dataset.attrs["distance"] != "none":
+        mark_diagonal(axes, dataset)
+    axes.set_xlabel("target $j$")
+    axes.set_ylabel("source $i$")
+    t = len(matrix)
+    ticks = np.arange(0, t + 1, max(t // 4, 1))
+    axes.set_xticks(ticks[ticks < t])
+    axes.set_yticks(ticks[ticks < t])
+    axes.spines[["left", "bottom"]].set_visible(False)
+    return image
+
+
+def mark_diagonal(axes: Axes, dataset: xr.Dataset) -> None:
+    """Where the diagonal of the peak enters and leaves the matrix; a line along it would hide it.
+
+    Args:
+        axes: with the matrix.
+        dataset: results of one model.
+    """
+    t, peak = dataset.sizes["target"], response.peak_distance(dataset)
+    for where in ((peak, -0.5), (t - 0.5, t - 1 - peak)):
         axes.plot(
             *where, marker="v" if where[1] < 0 else "<", color=ACCENT, markersize=5, clip_on=False
         )
     axes.text(
-        t0 - 1, -0.07 * t0, r"$\Delta j=T_0-1$", color=ACCENT, ha="center", va="bottom", fontsize=8
-    )
-    axes.set_xlabel("target $j$")
-    axes.set_ylabel("source $i$")
-    ticks = np.arange(0, 2 * t0 + 1, max(t0 // 2, 1))
-    axes.set_xticks(ticks[ticks < 2 * t0])
-    axes.set_yticks(ticks[ticks < 2 * t0])
-    axes.spines[["left", "bottom"]].set_visible(False)
-    return image
+        peak, -0.035 * t, rf"$\Delta j={distance_name(dataset, 0)}$", color=ACCENT, ha="center",
+        va="bottom", fontsize=8,
+    )  # fmt: skip
 
 
 def collapse_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:

@@ -13,6 +13,7 @@ from universal_response.figures.panels import by_strength, epsilon_colorbar, ins
 from universal_response.figures.style import (
     SUBLAYERS,
     THETA,
+    distance_name,
     epsilon_colours,
     is_cosine,
     style,
@@ -59,7 +60,7 @@ def layers_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
         axes.set_ylim(top=axes.get_ylim()[1] * 1.75)
     axes.set_xlabel(r"position $\ell$")
     quantity = f"{symbol_mean(metric)} / {symbol_chi(metric)}" if scaled else symbol_mean(metric)
-    axes.set_ylabel(rf"${quantity}$ at $\Delta j=T_0-1$")
+    axes.set_ylabel(rf"${quantity}$ at $\Delta j={distance_name(dataset, 0)}$")
 
 
 def increments_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:

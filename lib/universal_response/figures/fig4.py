@@ -18,6 +18,7 @@ from universal_response.figures.style import (
     GREY,
     THETA,
     colormap,
+    distance_name,
     is_cosine,
     style,
     symbol_mean,
@@ -100,7 +101,7 @@ def distances_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
         at = {"metric": metric, "delta_j": t0 + offset}
         curve = response.at_epsilon(dataset.response.sel(at), epsilon)
         error = response.at_epsilon(dataset.response_sem.sel(at), epsilon)
-        label = "$T_0$" if offset == 0 else f"$T_0 {offset:+d}$"
+        label = f"${distance_name(dataset, offset + 1)}$"
         first = 0 if is_cosine(metric) else 1
         band(axes, curve[first:], error[first:], "position", colour, label)
     if not is_cosine(metric):

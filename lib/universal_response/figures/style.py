@@ -79,6 +79,14 @@ def symbol_chi(metric: str) -> str:
     return rf"\chi_{{{SYMBOL[metric]}}}"
 
 
+def distance_name(dataset: xr.Dataset, offset: int) -> str:
+    """The distance of the peak plus an offset, in a formula: by T_0 if a block is that long."""
+    peak = response.peak_distance(dataset)
+    if peak != dataset.attrs["t0"] - 1:
+        return str(peak + offset)
+    return "T_0" if offset == 1 else f"T_0 {offset - 1:+d}"
+
+
 def tag(axes: Axes, letter: str) -> None:
     axes.set_title(f"({letter})", loc="left", fontweight="bold")
 

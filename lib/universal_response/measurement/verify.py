@@ -10,12 +10,12 @@ from universal_response.measurement import _version2
 from universal_response.measurement.description import settings_of
 from universal_response.measurement.measure import measure
 from universal_response.measurement.settings import Settings, sources_of, tokens_of
-from universal_response.metrics import COSINES
+from universal_response.metrics import COSINES, QUADRATIC
 from universal_response.models import Provenance, load_model
 from universal_response.sequences import token_rows
 
 RELATIVE = 1e-3  # of a number; of a cosine absolute
-TURNLESS = 1e-9  # of C_delta^2: where D is parallel to x, C_phi is what rounding leaves of it
+TURNLESS = 1e-9  # of C_delta^2: where D is parallel to x, a turn is what rounding leaves of it
 SILENT = 1e-9  # of C_delta at dj = 0: what responds no more has no direction
 
 
@@ -125,7 +125,7 @@ def _allowed(shipped: xr.DataArray) -> xr.DataArray:
     size = shipped.sel(metric="delta")
     is_cosine = shipped.metric.isin(COSINES)
     allowed = RELATIVE * xr.where(is_cosine, 1.0, np.abs(shipped))
-    allowed = allowed + xr.where(shipped.metric == "phi", TURNLESS * size**2, 0.0)
+    allowed = allowed + xr.where(shipped.metric.isin(QUADRATIC), TURNLESS * size**2, 0.0)
     return allowed.where(~is_cosine | (size > SILENT * size.sel(delta_j=0)))
 
 
