@@ -36,7 +36,7 @@ def causes(study: xr.Dataset) -> Figure:
         grid[0, 2].set_xlabel("logit difference")
         classes_panel(grid[1, 2], study, "set_loss")
         grid[1, 2].set_xlabel("loss of unrepeated tokens (nats)")
-        grid[0, 2].legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncol=3, fontsize=7)
+        grid[0, 2].legend(loc="lower center", bbox_to_anchor=(0.4, 1.07), ncol=3, fontsize=7)
         tag_all(grid)
     return figure
 

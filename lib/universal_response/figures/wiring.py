@@ -10,8 +10,9 @@ from universal_response.figures.heads import CLASS_COLOURS, head_map, mark_class
 from universal_response.figures.style import CATEGORIES, GREY, style, tag_all
 from universal_response.heads import summaries
 
-# How many senders are drawn of each receiver.
+# How many senders are drawn of each receiver, and from what part of the largest they are named.
 SENDERS = 6
+NAMED = 0.1
 
 
 def wiring(study: xr.Dataset) -> Figure:
@@ -47,7 +48,7 @@ def wiring(study: xr.Dataset) -> Figure:
         figure.colorbar(
             drawn, ax=grid[0, :], label="change of the induction score\nwith the edge to keys cut"
         )
-        grid[1, 0].legend(loc="lower right")
+        grid[1, 0].legend(loc="lower left")
         tag_all(grid)
     return figure
 
@@ -88,6 +89,8 @@ def composition_panel(axes: Axes, one: xr.Dataset, dataset: xr.Dataset) -> None:
         axes.plot(x.where(mine).values.ravel(), y.where(mine).values.ravel(), ".", color=colour)
     for layer, head in summaries.ranked(-y)[:3]:
         at = {"layer": layer, "head": head}
+        if float(y.sel(at)) < NAMED * float(y.max()):
+            continue
         axes.annotate(
             f"{layer}.{head}", (float(x.sel(at)), float(y.sel(at))), xytext=(3, 2),
             textcoords="offset points", fontsize=7,
