@@ -224,6 +224,18 @@ def drawn(found):
         plt.switch_backend(before)
 
 
+def _where_added(carried):
+    """Of both layers; an attention-only model has positions of no MLP."""
+    at = ["attention", "block"]
+    rows = [
+        carried.isel(layer=layer).where(
+            (carried.position_layer == layer) & carried.sublayer.isin(at), drop=True
+        )
+        for layer in range(2)
+    ]
+    return np.stack([row.transpose("position", "head").values[0] for row in rows])
+
+
 def image(drawn, panel, shape):
     values = drawn[(drawn.panel == panel) & (drawn.kind == "image")]
     return values.sort_values(["y", "x"]).value.to_numpy().reshape(shape)
@@ -236,7 +248,7 @@ def image(drawn, panel, shape):
         ("heads", "b", lambda d: d.attention_score.sel(input="repeated", score="duplicate_token")),
         ("heads", "c", lambda d: d.attention_score.sel(input="repeated", score="induction")),
         ("heads", "d", lambda d: d.prefix_matching_gapped),
-        ("heads", "e", lambda d: d.share_by_part.sel(strength="limit", compared=15).sum("part")),
+        ("heads", "e", lambda d: _where_added(d.carried.sel(strength="limit", compared=15))),
         ("causes", "a", lambda d: d.ablation_effect),
         ("causes", "d", lambda d: d.denoising),
     ],

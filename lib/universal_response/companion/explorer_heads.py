@@ -119,7 +119,9 @@ def model_data(dataset: xr.Dataset) -> dict[str, Any]:
         "part": dataset.part.values.tolist(),
         "position": explorer.position_names(dataset.sublayer.values, dataset.position_layer.values),
         # Of every layer the position behind its attention, where its heads add.
-        "added": [_behind_attention(dataset, layer) for layer in range(dataset.sizes["layer"])],
+        "added": [
+            summaries.behind_attention(dataset, layer) for layer in range(dataset.sizes["layer"])
+        ],
         "classes": {
             name: [list(head) for head in summaries.of_class(dataset, name)]
             for name in summaries.CLASSES
@@ -183,12 +185,6 @@ def _size(dataset: xr.Dataset) -> dict[str, Any]:
     )
     start = [int(each) for each in np.unravel_index(score.values.argmax(), score.shape)]
     return {"layers": dataset.sizes["layer"], "heads": dataset.sizes["head"], "start": start}
-
-
-def _behind_attention(dataset: xr.Dataset, layer: int) -> int:
-    """The first position of a layer, behind its attention or, in parallel blocks, the block."""
-    mine = (dataset.position_layer == layer) & (dataset.sublayer != "input")
-    return int(mine.values.argmax())
 
 
 def _compared_colours() -> tuple[str, str]:

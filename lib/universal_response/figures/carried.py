@@ -27,20 +27,22 @@ def carried(study: xr.Dataset) -> Figure:
     t0 = study.attrs["t0"]
     names = {t0 - 1: "$T_0 - 1$", t0: "$T_0$"}
     with style():
-        figure = plt.figure(figsize=(9.6, 10.6), layout="constrained")
-        grid = figure.subplot_mosaic(
-            [["a", "b", "c"], ["d", "e", "f"], ["g", "g", "g"]], height_ratios=(1, 1.25, 0.9)
-        )
+        figure = plt.figure(figsize=(9.6, 11), layout="constrained")
+        rows = figure.subfigures(3, 1, height_ratios=(1, 1.35, 0.9))
+        grid = {}
+        for row, letters in zip(rows, ("abc", "def", "g"), strict=True):
+            grid |= row.subplot_mosaic([list(letters)])
         for letter, distance in zip("abc", (t0 - 1, t0, int(study.compared[0])), strict=True):
             shares_panel(grid[letter], study, distance)
             grid[letter].set_title(rf"$\Delta j =$ {names.get(distance, distance)}")
             grid[letter].sharey(grid["a"])
         grid["a"].set_ylabel("share of the change")
-        grid["a"].legend(loc="upper left", fontsize=7)
+        rows[0].legend(*grid["a"].get_legend_handles_labels(), loc="outside lower center", ncol=5)
         parts_panel(grid["d"], study)
         edited_panel(grid["e"], study, "change")
         edited_panel(grid["f"], study, "lead")
         grid["f"].set_yticklabels([])
+        grid["e"].legend(loc="upper left")
         along_panel(grid["g"], study)
         tag_all(np.array(list(grid.values())))
     return figure
@@ -66,7 +68,7 @@ def shares_panel(axes: Axes, dataset: xr.Dataset, distance: int) -> None:
         axes.plot(x[::3], finite["mean"][::3], ".", markersize=2.5, color=colour)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_xlabel(r"position $\ell$")
-    axes.set_ylim(-0.5, 1.3)
+    axes.set_ylim(-0.25, 1.05)
 
 
 def parts_panel(axes: Axes, dataset: xr.Dataset) -> None:
@@ -120,7 +122,6 @@ def edited_panel(axes: Axes, dataset: xr.Dataset, shown: str) -> None:
     axes.invert_yaxis()
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.grid(axis="y", color="0.93", linewidth=0.8)
-    axes.legend(loc="best")
 
 
 def along_panel(axes: Axes, dataset: xr.Dataset) -> None:

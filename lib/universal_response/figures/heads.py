@@ -34,7 +34,6 @@ def heads(study: xr.Dataset) -> Figure:
         study: of `heads.study_heads`.
     """
     score = study.attention_score.sel(input="repeated")
-    t0 = study.attrs["t0"]
     maps = [
         *((TITLES[name], score.sel(score=name)) for name in list(TITLES)[:3]),
         ("matching, with a gap", study.prefix_matching_gapped),
@@ -46,12 +45,12 @@ def heads(study: xr.Dataset) -> Figure:
             mark_classes(axes, study)
             axes.set_title(title)
         figure.colorbar(drawn, ax=grid[1, 0], label="mean attention")
-        share = study.share_by_part.sel(strength="limit", compared=t0 - 1).sum("part")
-        reach = float(abs(share).max())
-        drawn = head_map(grid[1, 1], share, -reach, reach, "RdBu_r")
+        carried = summaries.carried_where_added(study)
+        reach = float(abs(carried).max())
+        drawn = head_map(grid[1, 1], carried, -reach, reach, "RdBu_r")
         mark_classes(grid[1, 1], study)
         grid[1, 1].set_title("response carried")
-        figure.colorbar(drawn, ax=grid[1, 1], label=r"share of $D$ at $\Delta j = T_0-1$")
+        figure.colorbar(drawn, ax=grid[1, 1], label=r"part of $C_\Delta$ at $\Delta j = T_0-1$")
         controls_panel(grid[1, 2], study)
         tag_all(grid)
     return figure

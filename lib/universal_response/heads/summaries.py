@@ -34,6 +34,26 @@ def shares_of_classes(dataset: xr.Dataset) -> xr.Dataset:
     return mean_and_error(joined, "evaluated_sequence")
 
 
+def carried_where_added(dataset: xr.Dataset) -> xr.DataArray:
+    """What each head carries of C_delta at T0 - 1 in the limit, behind the attention of its layer.
+
+    Returns:
+        (layer, head), in units of C_delta: a large share of a small response is small here.
+    """
+    carried = dataset.carried.sel(strength="limit", compared=dataset.attrs["t0"] - 1, drop=True)
+    rows = [
+        carried.isel(layer=layer, position=behind_attention(dataset, layer))
+        for layer in range(dataset.sizes["layer"])
+    ]
+    return xr.concat([row.reset_coords(drop=True) for row in rows], "layer")
+
+
+def behind_attention(dataset: xr.Dataset, layer: int) -> int:
+    """The first position of a layer, behind its attention or, in parallel blocks, the block."""
+    mine = (dataset.position_layer == layer) & (dataset.sublayer != "input")
+    return int(mine.values.argmax())
+
+
 def faithfulness_by_size(dataset: xr.Dataset) -> xr.Dataset:
     """(m(C) - m()) / (m(M) - m()), means over sequences before the ratio.
 
@@ -152,15 +172,13 @@ def part_of_the_way(dataset: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def table_of_classes(dataset: xr.Dataset) -> pd.DataFrame:
-    """Every head that has a class: its score, that of unrepeated tokens, and its share at T0 - 1.
+    """Every head that has a class: its score, that of unrepeated tokens, and what it carries.
 
     Returns:
         One row a head, by class and score, with the columns `class`, `head`, `score`, `error`,
-        `unrepeated`, and `share` (of the response in the limit, where the head adds it).
+        `unrepeated`, and `carried` (of C_delta at T0 - 1, where the head adds it).
     """
-    share = dataset.share_by_part.sel(strength="limit", compared=dataset.attrs["t0"] - 1).sum(
-        "part"
-    )
+    carried = carried_where_added(dataset)
     rows = []
     for name in CLASSES:
         score = dataset.attention_score.sel(score=name)
@@ -175,10 +193,10 @@ def table_of_classes(dataset: xr.Dataset) -> pd.DataFrame:
                     "score": float(one.sel(input="repeated")),
                     "error": float(error.isel(at)),
                     "unrepeated": float(one.sel(input="unrepeated")),
-                    "share": float(share.isel(at)),
+                    "carried": float(carried.isel(at)),
                 }
             )
-    found = pd.DataFrame(rows, columns=["class", "head", "score", "error", "unrepeated", "share"])
+    found = pd.DataFrame(rows, columns=["class", "head", "score", "error", "unrepeated", "carried"])
     return found.sort_values(["class", "score"], ascending=[True, False], ignore_index=True)
 
 
