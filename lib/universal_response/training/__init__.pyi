@@ -16,6 +16,7 @@ from .exemplars import features, features_sha256, letters
 from .model import Model, initial
 from .passes import Pass, forward
 from .progress import accuracy, induction_strength, loss
+from .responses import LabelResponse, carried, contrast, label_response
 from .task import SPLITS, Sequences, Split, Task, generator_of, stacked
 
 __all__ = [
@@ -23,12 +24,15 @@ __all__ = [
     "CLAMPS",
     "SPLITS",
     "Clamp",
+    "LabelResponse",
     "Model",
     "Pass",
     "Sequences",
     "Split",
     "Task",
     "accuracy",
+    "carried",
+    "contrast",
     "copied",
     "dropped",
     "features",
@@ -40,6 +44,7 @@ __all__ = [
     "induction_strength",
     "initial",
     "kept",
+    "label_response",
     "letters",
     "loss",
     "matched",
