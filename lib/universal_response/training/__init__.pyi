@@ -1,3 +1,4 @@
+from .checkpoints import load, save
 from .clamping import ACTIVATIONS, Clamp, of_runs
 from .clamps import (
     CLAMPS,
@@ -12,11 +13,14 @@ from .clamps import (
     previous_token,
     value_preserving,
 )
+from .evaluation import evaluate, evaluation_sequences
 from .exemplars import features, features_sha256, letters
+from .learning import train
 from .model import Model, initial
 from .passes import Pass, forward
 from .progress import accuracy, induction_strength, loss
 from .responses import LabelResponse, carried, contrast, label_response
+from .settings import Run, TrainingSettings
 from .task import SPLITS, Sequences, Split, Task, generator_of, stacked
 
 __all__ = [
@@ -27,14 +31,18 @@ __all__ = [
     "LabelResponse",
     "Model",
     "Pass",
+    "Run",
     "Sequences",
     "Split",
     "Task",
+    "TrainingSettings",
     "accuracy",
     "carried",
     "contrast",
     "copied",
     "dropped",
+    "evaluate",
+    "evaluation_sequences",
     "features",
     "features_sha256",
     "first_layer",
@@ -46,12 +54,15 @@ __all__ = [
     "kept",
     "label_response",
     "letters",
+    "load",
     "loss",
     "matched",
     "of_runs",
     "path_dropped",
     "pattern_preserving",
     "previous_token",
+    "save",
     "stacked",
+    "train",
     "value_preserving",
 ]
