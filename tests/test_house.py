@@ -58,7 +58,7 @@ def test_the_files_named_are_there():
         f"lib/universal_response/{name}"
         for name in re.findall(
             r"`((?:models|propagation|"
-            r"response|measurement|heads|subtraction|claims|figures|companion|cli)/[\w./]*)`",
+            r"response|measurement|heads|training|subtraction|claims|figures|companion|cli)/[\w./]*)`",
             page,
         )
     ]

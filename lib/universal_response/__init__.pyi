@@ -9,6 +9,7 @@ from . import (
     propagation,
     response,
     subtraction,
+    training,
 )
 from .companion import exercises, explorer, notebooks, provenance
 from .measurement import (
@@ -79,5 +80,6 @@ __all__ = [
     "stratified_sources",
     "subtraction",
     "tokens_of_text",
+    "training",
     "verify",
 ]

@@ -1,0 +1,68 @@
+from .checkpoints import load, save
+from .clamping import ACTIVATIONS, Clamp, of_runs
+from .clamps import (
+    CLAMPS,
+    copied,
+    dropped,
+    first_layer,
+    grafted,
+    kept,
+    matched,
+    path_dropped,
+    pattern_preserving,
+    previous_token,
+    value_preserving,
+)
+from .evaluation import evaluate, evaluation_sequences
+from .exemplars import features, features_sha256, letters
+from .learning import train
+from .model import Model, initial
+from .passes import Pass, forward
+from .progress import accuracy, induction_strength, loss
+from .responses import LabelResponse, carried, contrast, label_response
+from .settings import Run, TrainingSettings
+from .task import SPLITS, Sequences, Split, Task, generator_of, stacked
+
+__all__ = [
+    "ACTIVATIONS",
+    "CLAMPS",
+    "SPLITS",
+    "Clamp",
+    "LabelResponse",
+    "Model",
+    "Pass",
+    "Run",
+    "Sequences",
+    "Split",
+    "Task",
+    "TrainingSettings",
+    "accuracy",
+    "carried",
+    "contrast",
+    "copied",
+    "dropped",
+    "evaluate",
+    "evaluation_sequences",
+    "features",
+    "features_sha256",
+    "first_layer",
+    "forward",
+    "generator_of",
+    "grafted",
+    "induction_strength",
+    "initial",
+    "kept",
+    "label_response",
+    "letters",
+    "load",
+    "loss",
+    "matched",
+    "of_runs",
+    "path_dropped",
+    "pattern_preserving",
+    "previous_token",
+    "save",
+    "stacked",
+    "train",
+    "value_preserving",
+]
