@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from tiny_models import tiny_model
 from universal_response import figures, heads, load_results, save_results
-from universal_response.heads import summaries
+from universal_response.heads import CLASSES, summaries
 from universal_response.heads.study import study
 
 SMALL = heads.HeadSettings(
@@ -265,6 +265,17 @@ def test_wiring_shows_scores_with_edges_cut(drawn, found, wired):
     bars = drawn["wiring"][(drawn["wiring"].panel == "b") & (drawn["wiring"].kind == "bar")]
     expected = one.isel(layer=0).values.ravel()
     np.testing.assert_allclose(np.sort(bars.x), np.sort(expected), atol=1e-6)
+
+
+def test_replaced_sets_are_drawn_as_changes_of_the_loss(drawn, found):
+    loss = found.set_loss.values.mean(-1)  # (set, replacement)
+    names = found.head_set.values.tolist()
+    change = loss - loss[names.index("none")]
+    is_random = np.array([name.startswith("random") for name in names])
+    classes = [change[names.index(name)] for name in CLASSES]
+    expected = np.stack([*classes, change[is_random].mean(0)])
+    bars = drawn["causes"][(drawn["causes"].panel == "f") & (drawn["causes"].kind == "bar")]
+    np.testing.assert_allclose(np.sort(bars.x), np.sort(expected, None), atol=1e-5)
 
 
 def test_wiring_of_nothing_is_refused(found):

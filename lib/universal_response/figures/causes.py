@@ -34,8 +34,8 @@ def causes(study: xr.Dataset) -> Figure:
         grid[1, 1].set(xlabel="effect of patching", ylabel="first-order estimate")
         classes_panel(grid[0, 2], study, "set_logit_difference")
         grid[0, 2].set_xlabel("logit difference")
-        classes_panel(grid[1, 2], study, "set_loss")
-        grid[1, 2].set_xlabel("loss of unrepeated tokens (nats)")
+        classes_panel(grid[1, 2], study, "set_loss", change=True)
+        grid[1, 2].set_xlabel("change of the loss of\nunrepeated tokens (nats)")
         grid[0, 2].legend(loc="lower center", bbox_to_anchor=(0.4, 1.07), ncol=3, fontsize=7)
         tag_all(grid)
     return figure
@@ -64,7 +64,7 @@ def against_panel(axes: Axes, dataset: xr.Dataset, x: str, y: str) -> None:
     axes.axvline(0, color="0.85", linewidth=0.8, zorder=0)
 
 
-def classes_panel(axes: Axes, dataset: xr.Dataset, name: str) -> None:
+def classes_panel(axes: Axes, dataset: xr.Dataset, name: str, change: bool = False) -> None:
     """Sets of heads replaced by their mean, by zeros and by the mean of unrepeated tokens.
 
     Of random sets the mean, with the spread between draws as its error; of others the standard
@@ -74,9 +74,10 @@ def classes_panel(axes: Axes, dataset: xr.Dataset, name: str) -> None:
         axes: to draw on.
         dataset: of `heads.study_heads`.
         name: of the variable (head_set, replacement, mapped_sequence).
+        change: show its change from the whole model.
     """
-    found = summaries.sets_replaced(dataset, name)
-    rows = ["none", *summaries.CLASSES, summaries.RANDOM]
+    found = summaries.sets_replaced(dataset, name, change)
+    rows = [*([] if change else ["none"]), *summaries.CLASSES, summaries.RANDOM]
     for k, by in enumerate(found.replacement.values):
         one = found.sel(replacement=by, head_set=rows)
         axes.barh(

@@ -113,17 +113,20 @@ def _edited(logs: xr.DataArray) -> xr.Dataset:
     return xr.concat([found, random.expand_dims(condition=[RANDOM])], "condition")
 
 
-def sets_replaced(dataset: xr.Dataset, name: str) -> xr.Dataset:
+def sets_replaced(dataset: xr.Dataset, name: str, change: bool = False) -> xr.Dataset:
     """A variable with sets of heads replaced; of random sets the mean and the spread of draws.
 
     Args:
         dataset: of `heads.study_heads`.
         name: `set_logit_difference` or `set_loss`.
+        change: less that of the whole model, paired.
 
     Returns:
         `mean` and `error` (head_set, replacement).
     """
     values = dataset[name]
+    if change:
+        values = values - values.sel(head_set="none", drop=True)
     is_random = values.head_set.str.startswith("random")
     found = mean_and_error(values.isel(head_set=~is_random), "mapped_sequence")
     draws = values.isel(head_set=is_random).mean("mapped_sequence")

@@ -1,0 +1,35 @@
+"""Execute notebooks in place and store their outputs, without what differs from run to run.
+
+.venv/bin/python tests/execute.py notebooks/fig4.ipynb
+"""
+
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from traitlets.config import Config
+
+# Kernels warn of messages that are not encrypted.
+KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def execute(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    place = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(
+        notebook, timeout=None, record_timing=False, resources=place, config=KERNEL
+    ).execute()
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        execute(Path(name))
