@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from shipped import shipped_results
 from typer.testing import CliRunner
-from universal_response import Settings, cli, companion, measurement, provenance
+from universal_response import Settings, cli, companion, heads, measurement, provenance
 from universal_response.measurement import settings_of
 from universal_response.measurement.results import attributes_in
 from universal_response.measurement.schema import kind_in
@@ -41,6 +41,27 @@ def test_the_command_has_the_settings_of_the_file(path, monkeypatch):
         assert getattr(seen["settings"], name) == getattr(asked, name)
 
 
+HEADS = [path for path in SHIPPED if kind_in(attributes_in(path)) == "heads"]
+
+
+@pytest.mark.parametrize("changed", [{}, {"t0": 32, "epsilon": 0.1, "chosen_on": 8}])
+@pytest.mark.parametrize("path", HEADS, ids=lambda path: path.stem)
+def test_the_command_has_the_settings_of_the_study(path, changed, monkeypatch, tmp_path):
+    dataset = shipped_results(path.stem).assign_attrs(changed)
+    seen = {}
+
+    def study(out, model, settings, progress):
+        seen.update(model=model, settings=settings)
+        return dataset
+
+    monkeypatch.setattr(heads, "study_heads_into", study)
+    said = shlex.split(provenance.command(dataset).replace("FILE", str(tmp_path / "a.nc")))
+    outcome = CliRunner().invoke(cli.app, said[1:])
+    assert outcome.exit_code == 0, outcome.output
+    assert seen["model"] == dataset.attrs["model"]
+    assert seen["settings"] == heads.head_settings_of(dataset)
+
+
 def test_summary_has_a_row_a_file():
     datasets = {path.stem: shipped_results(path.stem) for path in SHIPPED}
     table = provenance.summary(datasets)
@@ -48,7 +69,7 @@ def test_summary_has_a_row_a_file():
     for row, dataset in zip(table.itertuples(), datasets.values(), strict=True):
         assert dataset.attrs["weights_sha256"].startswith(row.weights)
         assert dataset.attrs["content_sha256"].startswith(row.content)
-        assert row.strengths == len(dataset.epsilon)
+        assert row.strengths == (len(dataset.epsilon) if "epsilon" in dataset.coords else 1)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import xarray as xr
 
+from universal_response.heads import HeadSettings, head_settings_of
 from universal_response.measurement import (
     DEFAULT_EPSILONS,
     Settings,
@@ -32,10 +33,12 @@ def how_made(dataset: xr.Dataset) -> str:
 
 
 def command(dataset: xr.Dataset) -> str:
-    """The `make figures` that measures a Dataset again; parameters at their defaults are left out.
+    """The command that measures a Dataset again; options at their defaults are left out.
 
-    The Python call for what that command has no parameter for, such as given tokens.
+    The Python call for what the command line has no option for, such as given tokens.
     """
+    if kind_of(dataset) == "heads":
+        return _of_heads(dataset)
     if kind_of(dataset) != "response":
         return str(dataset.attrs["command"])
     settings, default = settings_of(dataset), Settings()
@@ -58,6 +61,17 @@ def command(dataset: xr.Dataset) -> str:
     return f"make figures MODEL={model}{chosen}"
 
 
+def _of_heads(dataset: xr.Dataset) -> str:
+    """The command that studies the heads of the same model again."""
+    settings, default = head_settings_of(dataset), HeadSettings()
+    chosen = "".join(
+        f" --{name.replace('_', '-')} {_value(value)}"
+        for name, value in vars(settings).items()
+        if value != getattr(default, name)
+    )
+    return f"universal-response heads --out FILE --model {dataset.attrs['model']}{chosen}"
+
+
 def summary(datasets: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """A row for each results file: what was measured, on what, for how long, with which code.
 
@@ -70,7 +84,8 @@ def summary(datasets: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                 "file": name,
                 "input": f"{a['input']}, {dataset.sizes['sequence']} x {dataset.sizes['token']}",
                 "seed": a["seed"],
-                "strengths": dataset.sizes["epsilon"],
+                # A study of heads has one, beside the limit.
+                "strengths": dataset.sizes.get("epsilon", 1),
                 "dtype": a["dtype"],
                 "device": a["device"],
                 "time": minutes(a["wall_time_s"]),

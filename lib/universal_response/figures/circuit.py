@@ -86,7 +86,7 @@ def lens_panel(axes: Axes, dataset: xr.Dataset) -> None:
 
 
 def saturation_panel(axes: Axes, dataset: xr.Dataset) -> None:
-    """Three measures of one prediction along l, each from 0 at the input to 1 at the end."""
+    """Three measures of one prediction along l, each from its least, 0, to its largest, 1."""
     for name, label, colour in (
         ("lens_logit_difference", "logit difference", CATEGORIES[0]),
         ("lens_log_probability", "log-probability", CATEGORIES[2]),

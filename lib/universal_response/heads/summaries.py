@@ -169,9 +169,9 @@ def lens_by_position(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def part_of_the_way(dataset: xr.Dataset, name: str) -> xr.DataArray:
-    """A measure of the lens along l, from 0 at the input to 1 at the end."""
+    """A measure of the lens along l, from 0 where it is least to 1 where it is largest."""
     mean = dataset[name].mean("mapped_sequence")
-    return (mean - mean[0]) / (mean[-1] - mean[0])
+    return (mean - mean.min()) / (mean.max() - mean.min())
 
 
 def table_of_classes(dataset: xr.Dataset) -> pd.DataFrame:
