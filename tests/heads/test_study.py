@@ -132,6 +132,18 @@ def test_nothing_steps_in_for_the_only_induction_head(found, wired):
     assert float(abs(others).max()) < 0.01 * attribution
 
 
+def test_edits_are_tabled_as_they_were_measured(found):
+    table, t0 = summaries.table_of_edits(found), SMALL.t0
+    logs = found.edited_log_response / np.log(10)
+    ablated, whole = (
+        logs.sel(condition=name, strength="limit") for name in ("induction ablated", "none")
+    )
+    fall = float((ablated - whole).sel(distance=t0 - 1).mean())
+    assert table.loc["induction ablated", "limit"] == pytest.approx(fall, rel=1e-5)
+    lead = float((whole.sel(distance=t0 - 1) - whole.sel(distance=t0)).mean())
+    assert table.loc["none", "lead"] == pytest.approx(lead, rel=1e-5)
+
+
 def test_two_heads_are_a_faithful_circuit_and_random_ones_are_not(found):
     share = summaries.faithfulness_by_size(found)["mean"]
     assert share.sel(ranking="by effect", circuit_size=2) > 0.9
@@ -161,6 +173,10 @@ def test_a_study_goes_on_where_it_was_killed(wired, tmp_path, monkeypatch):
     (tmp_path / "profiles.nc").write_bytes(b"damaged")
     again = heads.study_heads(wired.bridge, SMALL, folder=tmp_path)
     assert measured == [*few, "profiles"]
+    # The time of parts that are read counts as well.
+    others = [load_results(tmp_path / f"{name}.nc", kind="heads").attrs["seconds"] for name in few]
+    assert again.attrs["wall_time_s"] == pytest.approx(sum(others), abs=0.1)
+    assert min(others) > 0
     drop = ("created", "wall_time_s")
     for one in (whole, again):
         one.attrs = {k: v for k, v in one.attrs.items() if k not in drop}

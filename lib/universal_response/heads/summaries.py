@@ -228,6 +228,26 @@ def table_of_backups(dataset: xr.Dataset, heads: int = 2) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def table_of_edits(dataset: xr.Dataset) -> pd.DataFrame:
+    """What edits of the model leave of the response at T0 - 1, at the last position.
+
+    Returns:
+        One row a condition, with log10 of the response against that of the whole model, in the
+        `limit` and at `finite` strength, its `lead` over that at T0 in the limit, and both errors.
+    """
+    change, lead = edited_change(dataset), edited_lead(dataset).sel(strength="limit")
+    limit, finite = (change.sel(strength=each) for each in ("limit", "finite"))
+    columns = {
+        "limit": limit["mean"],
+        "finite": finite["mean"],
+        "error": limit.error,
+        "lead": lead["mean"],
+        "its error": lead.error,
+    }
+    names = [str(name).replace("_", " ") for name in change.condition.values]
+    return pd.DataFrame({name: each.values for name, each in columns.items()}, index=names)
+
+
 def table_of_edges(dataset: xr.Dataset, senders: int = 2) -> pd.DataFrame:
     """Into each layer of induction heads, the senders whose edge to keys matters most.
 

@@ -70,7 +70,6 @@ def study_heads(
         ValueError: the model's attention is code of its own, its norms are not known, or its
             blocks add to the residual stream otherwise than by heads and MLPs.
     """
-    began = time.perf_counter()
     if isinstance(model, str):
         model = load_model(
             model, settings.device, settings.dtype, tokenizer=False, progress=progress
@@ -82,7 +81,10 @@ def study_heads(
             bar.set_description(name)
             part = _kept(folder, name, known)
             if part is None:
-                part = _keep(folder, name, known, measure(material))
+                began = time.perf_counter()
+                part = measure(material)
+                seconds = time.perf_counter() - began
+                part = _keep(folder, name, part.assign_attrs(identity=known, seconds=seconds))
             material.done[name] = part
     at = positions(model)
     attributes = subject.attributes | {
@@ -91,7 +93,8 @@ def study_heads(
         "input": RANDOM,
         **{name: getattr(settings, name) for name in vars(settings) if name != "device"},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "wall_time_s": round(time.perf_counter() - began, 1),
+        # Of all parts, whenever they were measured.
+        "wall_time_s": round(sum(part.attrs["seconds"] for part in material.done.values()), 1),
     }
     joined = xr.merge(material.done.values(), combine_attrs="drop", compat="no_conflicts")
     about = {
@@ -137,9 +140,9 @@ def _kept(folder: str | Path | None, name: str, known: str) -> xr.Dataset | None
     return found if found.attrs.get("identity") == known else None
 
 
-def _keep(folder: str | Path | None, name: str, known: str, part: xr.Dataset) -> xr.Dataset:
+def _keep(folder: str | Path | None, name: str, part: xr.Dataset) -> xr.Dataset:
     part = part.map(lambda each: each.astype(np.float32) if each.dtype == float else each)
     if folder is not None:
-        about = {"kind": "heads", "schema_version": SCHEMA_VERSIONS["heads"], "identity": known}
+        about = {"kind": "heads", "schema_version": SCHEMA_VERSIONS["heads"]}
         save_results(part.assign_attrs(about), Path(folder) / f"{name}.nc")
     return part
