@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from built import HTML, NO_CHROMIUM, launch
+from built import HTML, NO_CHROMIUM, View, launch, visit
 from playwright.sync_api import sync_playwright
 
 
@@ -22,3 +22,16 @@ def browser():
             give_up(f"The browser tests need Chromium: {NO_CHROMIUM}")
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def seen(browser, request):
+    """The explorer of a module of tests, its PAGE, at desktop width."""
+    with visit(browser, request.module.PAGE, View(1300, "light")) as seen:
+        seen.page.wait_for_selector(request.module.EVERYTHING_DRAWN)
+        yield seen
+
+
+@pytest.fixture(scope="module")
+def page(seen):
+    return seen.page

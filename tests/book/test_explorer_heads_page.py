@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from built import HTML, ROOT, View, page_names, visit
+from built import HTML, ROOT, View, visit
 from shipped import shipped_results
 from universal_response import REGISTRY
 from universal_response.companion import explorer_heads
@@ -21,25 +21,6 @@ PANELS = ("map", "attention", "share", "carried")
 TRACES = """(panel) => Object.fromEntries(document.getElementById("explorer-" + panel).data
     .filter(each => each.y).map(each => [each.name, Array.from(each.y)]))"""
 MAP = "document.getElementById('explorer-map').data[0].z"
-
-if PAGE not in page_names():
-    pytest.skip("the explorer of heads is not in _toc.yml", allow_module_level=True)
-needs_studies = pytest.mark.skipif(
-    not SHIPPED, reason="no study of heads is shipped: results/ has no heads-MODEL.nc"
-)
-
-
-@pytest.fixture(scope="module")
-def seen(browser):
-    """The explorer of heads at desktop width."""
-    with visit(browser, PAGE, View(1300, "light")) as seen:
-        seen.page.wait_for_selector(EVERYTHING_DRAWN)
-        yield seen
-
-
-@pytest.fixture(scope="module")
-def page(seen):
-    return seen.page
 
 
 def choose(page, **values):
@@ -69,7 +50,6 @@ def said(value, error=np.nan):
     return "\u00a0±\u00a0".join(both)
 
 
-@needs_studies
 @pytest.mark.parametrize("model", SHIPPED)
 def test_panels_show_the_chosen_head(seen, page, model):
     """A walk through heads, the first and the last among them, at both strengths."""
@@ -114,7 +94,6 @@ def on_map(dataset, measure, strength):
     return np.stack([share[2 * layer + 1, layer] for layer in range(share.sizes["layer"])])
 
 
-@needs_studies
 @pytest.mark.parametrize("model", SHIPPED)
 def test_map_shows_every_measure(seen, page, model):
     choose(page, model=model)
@@ -132,7 +111,6 @@ def test_map_shows_every_measure(seen, page, model):
     assert seen.errors + seen.warnings == []
 
 
-@needs_studies
 def test_rings_and_buttons_are_the_heads_of_each_class(page):
     dataset = study(SHIPPED[0])
     choose(page, model=SHIPPED[0])
@@ -158,7 +136,6 @@ def test_rings_and_buttons_are_the_heads_of_each_class(page):
     assert page.locator("#explorer-classes [aria-pressed=true]").count() == 1
 
 
-@needs_studies
 @pytest.mark.parametrize("strength", ["limit", "finite"])
 def test_summary_says_what_the_file_holds(page, strength):
     dataset = study(SHIPPED[0])
@@ -191,7 +168,6 @@ def test_summary_says_what_the_file_holds(page, strength):
     assert page.get_attribute("#explorer-summary", "aria-live") == "polite"
 
 
-@needs_studies
 def test_arrow_keys_move_on_the_map_and_stop_at_its_edge(page):
     dataset = study(SHIPPED[0])
     choose(page, model=SHIPPED[0], layer=0, head=1)
@@ -213,7 +189,6 @@ def test_arrow_keys_move_on_the_map_and_stop_at_its_edge(page):
     assert middle == pytest.approx(chosen(page))
 
 
-@needs_studies
 def test_every_control_is_reached_by_the_tabulator(page):
     page.focus("#explorer-model")
     reached = ["explorer-model"]
@@ -224,7 +199,6 @@ def test_every_control_is_reached_by_the_tabulator(page):
     assert reached == [f"explorer-{name}" for name in names]
 
 
-@needs_studies
 def test_click_on_a_cell_selects_the_head(page):
     dataset = study(SHIPPED[0])
     layers, heads = dataset.sizes["layer"], dataset.sizes["head"]
@@ -250,7 +224,6 @@ def test_click_on_a_cell_selects_the_head(page):
     assert chosen(page) == (layer, head)
 
 
-@needs_studies
 def test_a_model_comes_with_its_heads_and_starts_at_the_strongest(page):
     for model in SHIPPED:
         dataset = study(model)
@@ -262,7 +235,6 @@ def test_a_model_comes_with_its_heads_and_starts_at_the_strongest(page):
             assert float(score[chosen(page)]) == float(score.max())
 
 
-@needs_studies
 def test_the_address_keeps_the_choice(browser, page):
     choose(page, model=SHIPPED[-1], measure="share_same", strength="finite", layer=1, head=1)
     expected = page.evaluate(TRACES, "carried")
@@ -280,7 +252,6 @@ def test_the_address_keeps_the_choice(browser, page):
     other.close()
 
 
-@needs_studies
 def test_buttons_of_the_page_set_it_up(page):
     buttons = page.locator("p > button[data-explorer*=measure]")
     assert buttons.count() == 3
@@ -291,7 +262,6 @@ def test_buttons_of_the_page_set_it_up(page):
         assert page.input_value("#explorer-measure") == expected
 
 
-@needs_studies
 @pytest.mark.parametrize("view", [View(1300, "light"), View(1300, "dark"), View(360, "light")])
 def test_drawn_page_fits_and_has_no_accessibility_fault(browser, view):
     with visit(browser, PAGE, view) as seen:

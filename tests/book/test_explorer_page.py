@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from built import HTML, ROOT, View, visit
+from built import HTML, ROOT
 from universal_response import load_results, response
 
 PAGE = "book/explorer.html"
@@ -17,19 +17,6 @@ TRACE = """([panel, name]) => {
 PICTURE = (
     "(panel) => { const { z } = document.getElementById(`explorer-${panel}`).data[0]; return z; }"
 )
-
-
-@pytest.fixture(scope="module")
-def seen(browser):
-    """The explorer at desktop width."""
-    with visit(browser, PAGE, View(1300, "light")) as seen:
-        seen.page.wait_for_selector(EVERYTHING_DRAWN)
-        yield seen
-
-
-@pytest.fixture(scope="module")
-def page(seen):
-    return seen.page
 
 
 def faults(seen):
