@@ -28,6 +28,14 @@ export REPOSITORY_URL ?=
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	touch $@
 
+# What the book is made of; a book that is newer is tested as it is.
+SOURCES := _config.yml _toc.yml $(shell find book notebooks lib results -type f -not -path '*/__pycache__/*')
+BUILT := _build/.built
+BUILD := $(BIN)/jupyter-book build . --all -W -n --keep-going && touch $(BUILT)
+
+$(BUILT): .venv/.installed $(SOURCES)
+	$(BUILD)
+
 verify: .venv/.installed
 	$(BIN)/universal-response verify
 
@@ -35,7 +43,7 @@ verify: .venv/.installed
 # book all the same, the last line says so, and make fails.
 book: .venv/.installed
 	@$(BIN)/universal-response verify --quick; verified=$$?; \
-	  $(BIN)/jupyter-book build . --all -W -n --keep-going || exit 1; \
+	  $(BUILD) || exit 1; \
 	  echo "The book: file://$(CURDIR)/_build/html/index.html"; \
 	  test $$verified = 0 || \
 	  { echo "make book: VERIFICATION FAILED (exit code $$verified); its lines are above the build" >&2; exit 1; }
@@ -77,7 +85,7 @@ check: lint
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 	$(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-sanitize-with tests/nbval.cfg notebooks
-	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	$(MAKE) $(BUILT)
 	$(BIN)/pytest -n 2 -rs tests/book
 	@echo "The book: file://$(CURDIR)/_build/html/index.html"
 
