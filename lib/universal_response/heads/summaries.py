@@ -204,7 +204,7 @@ def table_of_classes(dataset: xr.Dataset) -> pd.DataFrame:
 
 
 def table_of_backups(dataset: xr.Dataset, heads: int = 2) -> pd.DataFrame:
-    """Heads that gain most when the induction heads of a layer are at their means.
+    """Other heads that gain most when the induction heads of a layer are at their means.
 
     Returns:
         One row a head, with its `class` and what it writes of the logit difference: `attribution`
@@ -212,7 +212,8 @@ def table_of_backups(dataset: xr.Dataset, heads: int = 2) -> pd.DataFrame:
     """
     rows = []
     for layer in dataset.ablated_layer.values:
-        gain = dataset.backup_gain.sel(ablated_layer=layer)
+        ablated = (dataset.head_class == "induction") & (dataset["layer"] == layer)
+        gain = dataset.backup_gain.sel(ablated_layer=layer).where(~ablated)
         for at_layer, head in ranked(-gain)[:heads]:
             at = {"layer": at_layer, "head": head}
             rows.append(
