@@ -1,5 +1,7 @@
 """From heads to the response: the exact split, and what is left without some heads."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -28,8 +30,8 @@ def carried(study: xr.Dataset) -> Figure:
     names = {t0 - 1: "$T_0 - 1$", t0: "$T_0$"}
     with style():
         figure = plt.figure(figsize=(9.6, 11), layout="constrained")
-        rows = figure.subfigures(3, 1, height_ratios=(1, 1.35, 0.9))
-        grid = {}
+        rows: Any = figure.subfigures(3, 1, height_ratios=(1, 1.35, 0.9))
+        grid: dict[str, Axes] = {}
         for row, letters in zip(rows, ("abc", "def", "g"), strict=True):
             grid |= row.subplot_mosaic([list(letters)])
         for letter, distance in zip("abc", (t0 - 1, t0, int(study.compared[0])), strict=True):
