@@ -8,10 +8,8 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from traitlets.config import Config
+from universal_response.companion.notebooks import KERNEL
 
-# Kernels warn of messages that are not encrypted.
-KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},

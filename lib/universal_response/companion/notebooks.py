@@ -17,7 +17,7 @@ from traitlets.config import Config
 AT_A_TIME = min(4, os.cpu_count() or 1)
 
 # Kernels warn of messages that are not encrypted.
-_KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
+KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
 
 
 def parameters_of(notebook: Path) -> dict[str, str]:
@@ -63,7 +63,7 @@ def run_notebook(notebook: Path, output: Path, parameters: Mapping[str, object])
                 # The kernel's folder. Papermill's `cwd` would move this process, and with it
                 # the notebooks that run at the same time.
                 resources={"metadata": {"path": str(notebook.parent)}},
-                config=_KERNEL,
+                config=KERNEL,
                 # Asked politely, a kernel that is not yet idle reports that it was interrupted.
                 shutdown_kernel="immediate",
             )
