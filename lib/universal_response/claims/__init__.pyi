@@ -1,6 +1,7 @@
 from .heads import HEAD_CLAIMS, MOSTLY
 from .quantities import FIGURE_EPSILON0, WEAK
 from .statements import ATTENTION_PART, CLAIMS, LINEAR_REGIME, PEAK, SMALL, Claim
+from .training import TRAINING_CLAIMS, TrainingClaim
 from .verdicts import (
     FAILS,
     HOLDS,
@@ -10,10 +11,12 @@ from .verdicts import (
     UNTESTED,
     VERDICTS,
     Finding,
+    Range,
     evaluate_claims,
     evaluate_head_claims,
+    evaluate_training_claims,
 )
-from .words import in_brief, table, value_and_error
+from .words import in_brief, median_and_range, table, value_and_error
 
 __all__ = [
     "ATTENTION_PART",
@@ -28,15 +31,20 @@ __all__ = [
     "PEAK",
     "REPORTED",
     "SMALL",
+    "TRAINING_CLAIMS",
     "UNDECIDED",
     "UNTESTED",
     "VERDICTS",
     "WEAK",
     "Claim",
     "Finding",
+    "Range",
+    "TrainingClaim",
     "evaluate_claims",
     "evaluate_head_claims",
+    "evaluate_training_claims",
     "in_brief",
+    "median_and_range",
     "table",
     "value_and_error",
 ]

@@ -10,6 +10,7 @@ from universal_response import response
 from universal_response.claims.heads import HEAD_CLAIMS, redrawn
 from universal_response.claims.quantities import WEAK
 from universal_response.claims.statements import CLAIMS, Claim
+from universal_response.claims.training import TRAINING_CLAIMS, TrainingClaim
 from universal_response.response import Estimate
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
@@ -22,11 +23,20 @@ N_RESAMPLES = 400
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A claim tested on one model."""
+class Range:
+    """A number of which every seed has its own."""
 
-    claim: Claim
-    estimate: Estimate | None
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim tested on one model, or on one study of training."""
+
+    claim: Claim | TrainingClaim
+    estimate: Estimate | Range | None
     verdict: str
 
 
@@ -64,6 +74,28 @@ def evaluate_head_claims(
     """
     draws = redrawn(dataset, n_resamples, generator)
     return [_tested(claim, dataset, draws) for claim in HEAD_CLAIMS]
+
+
+def evaluate_training_claims(dataset: xr.Dataset) -> list[Finding]:
+    """Test every claim of `TRAINING_CLAIMS`: it holds if it does in all seeds, or pairs of them.
+
+    Args:
+        dataset: of `training.study_training`. With a single seed nothing is testable.
+    """
+    return [_tested_by_seed(claim, dataset) for claim in TRAINING_CLAIMS]
+
+
+def _tested_by_seed(claim: TrainingClaim, dataset: xr.Dataset) -> Finding:
+    found = claim.evaluate(dataset)
+    if np.isnan(found).any() or dataset.sizes["trained"] < 2:
+        return Finding(claim, None, UNTESTED)
+    estimate = Range(float(np.median(found)), float(found.min()), float(found.max()))
+    if claim.holds is None:
+        return Finding(claim, estimate, REPORTED)
+    kept = {bool(claim.holds(float(value))) for value in found}
+    if len(kept) > 1:
+        return Finding(claim, estimate, UNDECIDED)
+    return Finding(claim, estimate, HOLDS if kept.pop() else FAILS)
 
 
 def _tested(claim: Claim, dataset: xr.Dataset, means: xr.Dataset) -> Finding:

@@ -8,7 +8,7 @@ import xarray as xr
 
 from universal_response import response
 from universal_response.claims.statements import ATTENTION_PART, CLAIMS, LINEAR_REGIME, PEAK, Claim
-from universal_response.claims.verdicts import FAILS, HOLDS, UNDECIDED, Finding
+from universal_response.claims.verdicts import FAILS, HOLDS, UNDECIDED, Finding, Range
 from universal_response.response import Estimate
 
 
@@ -16,7 +16,7 @@ def table(findings: Mapping[str, list[Finding]]) -> pd.DataFrame:
     """One row a claim: statement, source, value and verdict for each model, and the quantity.
 
     Args:
-        findings: of `evaluate_claims` or of `evaluate_head_claims`, by title of the model.
+        findings: of `evaluate_claims` and the like, by title of the model.
 
     Returns:
         Table with the columns `statement`, `source`, one for each title, and `tested by`; rows are
@@ -83,6 +83,19 @@ def value_and_error(estimate: Estimate) -> str:
     return f"{estimate.value:.{places}f} ± {error:.{places}f}"
 
 
+def median_and_range(found: Range) -> str:
+    """The median of the seeds to three digits, and the lowest and the highest of them."""
+    median, low, high = (_short(number) for number in (found.median, found.low, found.high))
+    return f"{median} ({low} to {high})"
+
+
+def _short(number: float) -> str:
+    """Three digits; thousands as such."""
+    if not math.isfinite(number):
+        return "never"
+    return f"{number / 1000:,.0f} thousand" if abs(number) >= 10_000 else f"{number:.3g}"
+
+
 def _each(texts: list[str], titles: Iterable[str]) -> str:
     return " and ".join(f"{text} ({title})" for text, title in zip(texts, titles, strict=True))
 
@@ -90,4 +103,5 @@ def _each(texts: list[str], titles: Iterable[str]) -> str:
 def _text(finding: Finding) -> str:
     if finding.estimate is None:
         return finding.verdict
-    return f"{value_and_error(finding.estimate)}: {finding.verdict}"
+    given = median_and_range if isinstance(finding.estimate, Range) else value_and_error
+    return f"{given(finding.estimate)}: {finding.verdict}"

@@ -1,4 +1,4 @@
-"""Command line: plan, measure, verify, heads, figures, student-notebooks, models."""
+"""Command line: plan, measure, verify, heads, train, figures, student-notebooks, models."""
 
 import os
 import sys
@@ -19,6 +19,9 @@ app.command("plan")(measuring.show_plan)
 app.command("measure")(measuring.measure)
 app.command("verify")(measuring.verify)
 app.command("heads")(studying.study_heads)
+train = typer.Typer(no_args_is_help=True, help="Train a model, and watch how induction is learned.")
+train.command("letters")(studying.train_letters)
+app.add_typer(train, name="train")
 app.command("figures")(making.figures)
 app.command("student-notebooks")(making.student_notebooks)
 app.command("models")(making.list_models)

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from universal_response import heads, measurement, models, sequences, subtraction
+from universal_response import heads, measurement, models, sequences, subtraction, training
 from universal_response.cli.options import (
     DEFAULT,
     DEFAULT_EPSILONS,
@@ -214,6 +214,8 @@ def _verify_one(path: Path, quick: bool) -> bool:
         kind = measurement.kind_of(dataset)
         if kind == "subtraction":
             outcome = subtraction.verify_subtraction(dataset, quick)
+        elif kind == "training":
+            outcome = training.verify_training(dataset)
         else:
             model = _loaded(dataset.attrs["model"], dataset.attrs["dtype"])
             if kind == "heads":

@@ -84,6 +84,18 @@ def settings_from(model: str, epsilons: str, here: bool = True, **others: Any) -
     return Settings(epsilons=strengths, **others)
 
 
+def seeds_from(text: str) -> tuple[int, ...]:
+    """Seeds from an option.
+
+    Raises:
+        ValueError: one of them is no whole number.
+    """
+    try:
+        return tuple(int(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise ValueError(f"seeds={text}: give whole numbers, by commas or spaces") from None
+
+
 def check_writable(folder: Path) -> None:
     """Find out before hours of measurement, and without making the folder yet."""
     there = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())

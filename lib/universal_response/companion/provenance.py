@@ -82,8 +82,8 @@ def summary(datasets: Mapping[str, xr.Dataset]) -> pd.DataFrame:
         [
             {
                 "file": name,
-                "input": f"{a['input']}, {dataset.sizes['sequence']} x {dataset.sizes['token']}",
-                "seed": a["seed"],
+                "input": f"{a['input']}, {_size(dataset)}",
+                "seed": a.get("seed", a.get("seeds")),
                 # A study of heads has one, beside the limit.
                 "strengths": dataset.sizes.get("epsilon", 1),
                 "dtype": a["dtype"],
@@ -98,6 +98,12 @@ def summary(datasets: Mapping[str, xr.Dataset]) -> pd.DataFrame:
             for a in [dataset.attrs]
         ]
     )
+
+
+def _size(dataset: xr.Dataset) -> str:
+    """Of the input of a measurement, or of a study of training."""
+    sizes = dataset.sizes
+    return f"{sizes['run']} runs" if "run" in sizes else f"{sizes['sequence']} x {sizes['token']}"
 
 
 def versions(dataset: xr.Dataset) -> dict[str, str]:

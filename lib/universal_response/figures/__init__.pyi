@@ -1,3 +1,12 @@
+from .additive import (
+    ablated_panel,
+    added_back_panel,
+    additive,
+    alone_panel,
+    swept_panel,
+    wiring_panel,
+)
+from .announcing import announcing, lag_panel
 from .benchmarks import growth, speed
 from .carried import carried, edited_panel, parts_panel, shares_panel
 from .causes import against_panel, causes, classes_panel
@@ -13,6 +22,14 @@ from .circuit import (
     reading_panel,
     saturation_panel,
 )
+from .clamping import (
+    clamping,
+    data_panel,
+    learned_panel,
+    losses_panel,
+    single_panel,
+    toy_panel,
+)
 from .data import drawn_values
 from .fig1 import fig1
 from .fig2 import collapse_panel, fig2, matrix_panel, ratio_panel
@@ -20,6 +37,7 @@ from .fig3 import fig3, increments_panel, layers_panel
 from .fig4 import distances_panel, fig4, layer_map_panel
 from .fig5 import deviation_inset, fig5
 from .heads import CLASS_COLOURS, controls_panel, head_map, heads, mark_classes
+from .learning import heads_panel, learning, over_training, splits_panel, strengths_panel
 from .linear_limit import approach_panel, explained_panel, linear_limit, orders_panel
 from .peak_shift import peak_shift
 from .prompt import LABEL_LENGTH, LABEL_POINTS, prompt_matrix
@@ -60,17 +78,24 @@ __all__ = [
     "SYMBOL",
     "THETA",
     "TWO_DECADES",
+    "ablated_panel",
+    "added_back_panel",
+    "additive",
     "against_panel",
+    "alone_panel",
+    "announcing",
     "approach_panel",
     "carried",
     "causes",
     "circuit",
+    "clamping",
     "classes_panel",
     "collapse_panel",
     "colormap",
     "completeness_panel",
     "composition_panel",
     "controls_panel",
+    "data_panel",
     "deviation_inset",
     "distances_panel",
     "drawn_values",
@@ -88,16 +113,22 @@ __all__ = [
     "growth",
     "head_map",
     "heads",
+    "heads_panel",
     "increments_panel",
+    "lag_panel",
     "layer_map_panel",
     "layers_panel",
+    "learned_panel",
+    "learning",
     "lens_panel",
     "linear_limit",
+    "losses_panel",
     "mark_classes",
     "matrix_panel",
     "minimality_panel",
     "neurons_panel",
     "orders_panel",
+    "over_training",
     "parts_panel",
     "peak_shift",
     "places_panel",
@@ -108,9 +139,15 @@ __all__ = [
     "saturation_panel",
     "save",
     "shares_panel",
+    "single_panel",
     "speed",
+    "splits_panel",
+    "strengths_panel",
     "style",
     "subtraction",
+    "swept_panel",
     "through_panel",
+    "toy_panel",
     "wiring",
+    "wiring_panel",
 ]

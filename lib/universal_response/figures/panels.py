@@ -6,8 +6,9 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from universal_response.figures.style import epsilon_norm
 
@@ -66,6 +67,13 @@ def log_scale(axes: Axes) -> None:
     low, high = axes.get_ylim()
     if np.floor(np.log10(high)) - np.ceil(np.log10(low)) >= 1:
         axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def few_ticks(axis: Axis) -> None:
+    """Plain numbers at 1, 2, 5, 10, ... of a logarithmic axis that spans a decade or two."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda x, place: f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def epsilon_colorbar(figure: Figure, axes: np.ndarray, dataset: xr.Dataset) -> None:

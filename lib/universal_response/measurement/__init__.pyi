@@ -15,7 +15,7 @@ from .results import load_results, save_results
 from .schema import SCHEMA_VERSIONS, kind_of, leading_bits, stored_bits
 from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings
 from .shards import code
-from .subject import describe, device_memory, git_commit
+from .subject import describe, describe_machine, device_memory, git_commit
 from .verify import Verification, check_weights, verify
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "check_weights",
     "code",
     "describe",
+    "describe_machine",
     "description",
     "device_memory",
     "file_stem",

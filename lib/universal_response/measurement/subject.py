@@ -44,10 +44,8 @@ def describe(model: TransformerBridge) -> Subject:
     """What there is to know of a loaded model."""
     device = next(model.original_model.parameters()).device
     attributes = asdict(getattr(model, "provenance", Provenance())) | {
-        "device": _device_name(device),
         "architecture": json.dumps(architecture(model)),
-        "versions": json.dumps(_versions()),
-        "git_commit": git_commit(),
+        **describe_machine(device),
     }
     return Subject(
         positions(model),
@@ -58,6 +56,15 @@ def describe(model: TransformerBridge) -> Subject:
         model.cfg.d_vocab,
         attributes,
     )
+
+
+def describe_machine(device: torch.device) -> dict[str, object]:
+    """What is recorded of the device, the packages and this library."""
+    return {
+        "device": _device_name(device),
+        "versions": json.dumps(_versions()),
+        "git_commit": git_commit(),
+    }
 
 
 def device_memory(device: torch.device) -> int:

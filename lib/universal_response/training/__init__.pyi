@@ -1,3 +1,4 @@
+from . import summaries
 from .checkpoints import load, save
 from .clamping import ACTIVATIONS, Clamp, of_runs
 from .clamps import (
@@ -17,15 +18,26 @@ from .evaluation import evaluate, evaluation_sequences
 from .exemplars import features, features_sha256, letters
 from .learning import train
 from .model import Model, initial
+from .parameters import flattened, model_of
 from .passes import Pass, forward
 from .progress import accuracy, induction_strength, loss
 from .responses import LabelResponse, carried, contrast, label_response
 from .settings import Run, TrainingSettings
+from .study import (
+    DEFAULT,
+    StudySettings,
+    study_settings_of,
+    study_training,
+    study_training_into,
+    training_for,
+    verify_training,
+)
 from .task import SPLITS, Sequences, Split, Task, generator_of, stacked
 
 __all__ = [
     "ACTIVATIONS",
     "CLAMPS",
+    "DEFAULT",
     "SPLITS",
     "Clamp",
     "LabelResponse",
@@ -34,6 +46,7 @@ __all__ = [
     "Run",
     "Sequences",
     "Split",
+    "StudySettings",
     "Task",
     "TrainingSettings",
     "accuracy",
@@ -46,6 +59,7 @@ __all__ = [
     "features",
     "features_sha256",
     "first_layer",
+    "flattened",
     "forward",
     "generator_of",
     "grafted",
@@ -57,12 +71,19 @@ __all__ = [
     "load",
     "loss",
     "matched",
+    "model_of",
     "of_runs",
     "path_dropped",
     "pattern_preserving",
     "previous_token",
     "save",
     "stacked",
+    "study_settings_of",
+    "study_training",
+    "study_training_into",
+    "summaries",
     "train",
+    "training_for",
     "value_preserving",
+    "verify_training",
 ]

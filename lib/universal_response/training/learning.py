@@ -1,5 +1,6 @@
 """Settings -> trained models and their curves: step by step, evaluated and kept on a schedule."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,10 +74,12 @@ def _stretch(state: State, settings: TrainingSettings, clamps: Sequence[Clamp], 
         for run, generator in zip(settings.runs, state.generators, strict=True)
     ]
     data = stacked(drawn).to(state.model.device)
+    began = time.process_time()
     for first in range(0, settings.every, settings.batch):
         step(state, data[:, first : first + settings.batch], clamps)
         state.sequences += settings.batch
         bar.update(settings.batch)
+    state.seconds += time.process_time() - began
 
 
 def step(state: State, sequences: Sequences, clamps: Sequence[Clamp] = ()) -> Tensor:
@@ -106,5 +109,9 @@ def curves(state: State, settings: TrainingSettings) -> xr.Dataset:
     }
     if "response" not in found:
         del coordinates["label"]
-    about = {**settings.described, "features_sha256": features_sha256()}
+    about = {
+        **settings.described,
+        "features_sha256": features_sha256(),
+        "cpu_seconds": round(state.seconds, 1),
+    }
     return xr.Dataset(found, coordinates, about)

@@ -26,6 +26,7 @@ class State:
         generators: of every run, that of its data.
         curves: what was measured, by name, (time, run, ...).
         sequences: of every run, so far.
+        seconds: of processor time, of all runs, so far.
     """
 
     model: Model
@@ -33,6 +34,7 @@ class State:
     generators: list[torch.Generator]
     curves: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     sequences: int = 0
+    seconds: float = 0.0
 
     @property
     def trained(self) -> Model:
@@ -60,6 +62,7 @@ class State:
             found |= {f"{moment}.{name}": kept[moment] for moment in MOMENTS if moment in kept}
         for run, generator in enumerate(self.generators):
             found[f"generators.{run}"] = generator.get_state()
+        found["spent.seconds"] = torch.tensor(self.seconds, dtype=torch.float64)
         return found | {f"curves.{name}": torch.stack(each) for name, each in self.curves.items()}
 
 
@@ -94,4 +97,5 @@ def gone_on(settings: TrainingSettings, tensors: dict[str, Tensor]) -> State:
     for name, each in by_kind["curves"].items():
         state.curves[name] = list(each)
     state.sequences = int(by_kind["curves"]["sequences"][-1])
+    state.seconds = float(by_kind["spent"]["seconds"])
     return state

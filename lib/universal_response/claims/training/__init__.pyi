@@ -1,0 +1,3 @@
+from .statements import TRAINING_CLAIMS, TrainingClaim
+
+__all__ = ["TRAINING_CLAIMS", "TrainingClaim"]
