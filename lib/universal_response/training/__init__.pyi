@@ -1,3 +1,13 @@
+from .ablations import (
+    Score,
+    added_back,
+    by_strength,
+    drop_one,
+    keep_one,
+    scored,
+    swept_strength,
+    without_path,
+)
 from .checkpoints import load, save
 from .clamping import ACTIVATIONS, Clamp, of_runs
 from .clamps import (
@@ -13,33 +23,43 @@ from .clamps import (
     previous_token,
     value_preserving,
 )
+from .composition import RANDOM_COMPOSITION, weight_composition
 from .evaluation import evaluate, evaluation_sequences
 from .exemplars import features, features_sha256, letters
 from .learning import train
 from .model import Model, initial
 from .passes import Pass, forward
+from .previous_heads import PreviousAblated, previous_heads_ablated
 from .progress import accuracy, induction_strength, loss
 from .responses import LabelResponse, carried, contrast, label_response
 from .settings import Run, TrainingSettings
 from .task import SPLITS, Sequences, Split, Task, generator_of, stacked
+from .toy import plateau_end, toy_curves
+from .wiring import gained_with, lost_without, paired_accuracy
 
 __all__ = [
     "ACTIVATIONS",
     "CLAMPS",
+    "RANDOM_COMPOSITION",
     "SPLITS",
     "Clamp",
     "LabelResponse",
     "Model",
     "Pass",
+    "PreviousAblated",
     "Run",
+    "Score",
     "Sequences",
     "Split",
     "Task",
     "TrainingSettings",
     "accuracy",
+    "added_back",
+    "by_strength",
     "carried",
     "contrast",
     "copied",
+    "drop_one",
     "dropped",
     "evaluate",
     "evaluation_sequences",
@@ -47,22 +67,33 @@ __all__ = [
     "features_sha256",
     "first_layer",
     "forward",
+    "gained_with",
     "generator_of",
     "grafted",
     "induction_strength",
     "initial",
+    "keep_one",
     "kept",
     "label_response",
     "letters",
     "load",
     "loss",
+    "lost_without",
     "matched",
     "of_runs",
+    "paired_accuracy",
     "path_dropped",
     "pattern_preserving",
+    "plateau_end",
+    "previous_heads_ablated",
     "previous_token",
     "save",
+    "scored",
     "stacked",
+    "swept_strength",
+    "toy_curves",
     "train",
     "value_preserving",
+    "weight_composition",
+    "without_path",
 ]
