@@ -6,7 +6,7 @@ from made_up_training import LEARNED, study
 from universal_response import claims
 from universal_response.training import summaries
 
-REPORTED = {"Induction heads are diverse.", "Previous-token heads serve", "Without the other heads"}
+REPORTED = {"Induction heads are diverse."}
 
 
 def verdicts(dataset):
@@ -83,6 +83,10 @@ NUMBERS = (
     ("one factor given", "toy_end", 9.0),
     ("And a second one", "toy_end", 9.0),
     ("not seen through a norm", "leak", 1e-5),
+    ("Where layer 2 attends", "previous_ablated_accuracy", 0.95),
+    ("with all patterns kept they", "previous_ablated_accuracy", 0.7),
+    ("not needed for where", "previous_ablated_accuracy", 0.7),
+    ("needed for what is copied", "previous_ablated_accuracy", 0.95),
 )
 
 

@@ -43,7 +43,7 @@ def in_brief(
 
     def values(claim: Claim) -> str:
         estimates = [found[CLAIMS.index(claim)].estimate for found in findings.values()]
-        texts = ["not testable" if one is None else value_and_error(one) for one in estimates]
+        texts = ["not testable" if one is None else said(one) for one in estimates]
         return _each(texts, datasets)
 
     first = next(iter(datasets.values()))
@@ -76,6 +76,11 @@ def in_brief(
     ]
 
 
+def said(found: Estimate | Range) -> str:
+    """An estimate with its error, or the range over seeds."""
+    return median_and_range(found) if isinstance(found, Range) else value_and_error(found)
+
+
 def value_and_error(estimate: Estimate) -> str:
     """Two digits of the error, and the value to the same place."""
     error = estimate.error
@@ -103,5 +108,4 @@ def _each(texts: list[str], titles: Iterable[str]) -> str:
 def _text(finding: Finding) -> str:
     if finding.estimate is None:
         return finding.verdict
-    given = median_and_range if isinstance(finding.estimate, Range) else value_and_error
-    return f"{given(finding.estimate)}: {finding.verdict}"
+    return f"{said(finding.estimate)}: {finding.verdict}"

@@ -122,13 +122,6 @@ def half_point(values: xr.DataArray, when: xr.DataArray) -> xr.DataArray:
     return first_below(-values / values.isel(time=-1), -0.5, when)
 
 
-def spread(values: xr.DataArray) -> xr.Dataset:
-    """Median over seeds, with the lowest and the highest value, as `median`, `low` and `high`."""
-    (dim,) = values.dims
-    found = {"median": values.median(dim), "low": values.min(dim), "high": values.max(dim)}
-    return xr.Dataset(found)
-
-
 def ratios(first: xr.DataArray, second: xr.DataArray) -> np.ndarray:
     """Of every value of the second to every one of the first: all above 1 where none overlap."""
     with np.errstate(invalid="ignore"):
@@ -137,12 +130,14 @@ def ratios(first: xr.DataArray, second: xr.DataArray) -> np.ndarray:
 
 def rank_correlation(one: xr.DataArray, other: xr.DataArray, dim: str) -> xr.DataArray:
     """Spearman's, along a dimension."""
-    ranks = (
-        xr.apply_ufunc(rankdata, each, input_core_dims=[[dim]], output_core_dims=[[dim]],
-                       kwargs={"axis": -1})
-        for each in (one, other)
-    )  # fmt: skip
-    return xr.corr(*ranks, dim)
+    return xr.corr(_ranks(one, dim), _ranks(other, dim), dim)
+
+
+def _ranks(values: xr.DataArray, dim: str) -> xr.DataArray:
+    dims = [[dim]]
+    return xr.apply_ufunc(
+        rankdata, values, input_core_dims=dims, output_core_dims=dims, kwargs={"axis": -1}
+    )
 
 
 def delays(dataset: xr.Dataset, data: str) -> xr.Dataset:

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from universal_response.training import ablations, composition, progress, wiring
+from universal_response.training import ablations, composition, previous_heads, progress, wiring
 from universal_response.training.ablations import Score
 from universal_response.training.evaluation import evaluation_sequences
 from universal_response.training.model import HEADS, Model
@@ -43,8 +43,8 @@ def trained(model: Model, settings: StudySettings) -> xr.Dataset:
         "trained": list(settings.seeds),
         "n_heads": range(1, HEADS + 1),
         "set_strength": list(STRENGTHS),
-        "preserved": list(ablations.PRESERVING),
-        "ablated": list(ablations.ABLATED),
+        "preserved": list(previous_heads.PRESERVING),
+        "ablated": list(previous_heads.ABLATED),
         "input": list(composition.INPUTS),
     }
     return _dataset(found).assign_coords(coordinates)
@@ -88,7 +88,7 @@ def _scores(model: Model, sequences: Sequences) -> Variables:
 
 def _previous(model: Model, sequences: Sequences, settings: StudySettings) -> Variables:
     generator = generator_of(settings.seeds[0], "random heads")
-    found = ablations.previous_heads_ablated(model, sequences, MOSTLY, generator)
+    found = previous_heads.previous_heads_ablated(model, sequences, MOSTLY, generator)
     return {
         **_numbers("previous_ablated", ("preserved", "ablated"), found.score),
         "ablated_heads": (("trained", "ablated", "head"), found.heads),

@@ -6,7 +6,7 @@ from universal_response.training.study.settings import StudySettings
 from universal_response.training.toy import plateau_end, toy_curves
 
 GIVEN = ((), ("c",), ("b", "c"))
-STEPS = 300
+STEPS = 1_200
 
 
 def toy(settings: StudySettings) -> xr.Dataset:
