@@ -215,6 +215,15 @@ def test_the_device_of_a_cluster_is_not_looked_for_here(monkeypatch, capsys, tmp
     assert seen == [("cuda:7", "there")]
 
 
+def flat(group, before=""):
+    """Commands by name, those of a group with its name in front."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from flat(command, f"{name} ")
+        else:
+            yield before + name, command
+
+
 def test_the_reference_lists_every_option_of_every_command():
     page = (Path(__file__).parents[2] / "book" / "api.md").read_text(encoding="utf-8")
     section = page.partition("## Command line")[2].partition("\n## ")[0]
@@ -224,7 +233,7 @@ def test_the_reference_lists_every_option_of_every_command():
         for command in re.findall("`(.*?)`", commands)
         for option in re.findall("`(.*?)`", options)
     }
-    commands = typer.main.get_command(cli.app).commands
+    commands = dict(flat(typer.main.get_command(cli.app)))
     there = {
         (name, option)
         for name, command in commands.items()

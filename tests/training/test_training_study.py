@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from command_line import run
 from made_up_training import study as made_up
 from universal_response import load_results, training
 from universal_response.training import learning, summaries
@@ -198,3 +199,36 @@ def test_the_settings_are_in_the_file_and_in_its_command(found):
 def test_bad_settings_are_refused_in_one_line(wrong, said):
     with pytest.raises(ValueError, match=said):
         training.StudySettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--seeds", "0 x"], "seeds=0 x: give whole numbers, by commas or spaces"),
+        (["--seeds", "1,1"], "seeds=1 1: use different seeds >= 0, at least one"),
+        (["--length", "0"], "length=0: use 0 < length <= 10"),
+        (["--device", "gpu"], "device=gpu: choose auto, cpu, cuda, cuda:1 or mps"),
+        (["--out", "."], "out=.: is a folder; give the name of a file in it"),
+    ],
+)
+def test_the_command_refuses_bad_options_in_one_line(monkeypatch, capsys, options, said):
+    arguments = {"--out": "study.nc"} | dict([options])
+    flat = [each for pair in arguments.items() for each in pair]
+    code, _, err = run(monkeypatch, capsys, "train", "letters", *flat)
+    assert (code, err) == (2, f"error: {said}\n")
+
+
+def test_the_command_makes_the_study_that_is_asked_for(found, monkeypatch, capsys, tmp_path):
+    asked = []
+
+    def made(out, settings, progress):
+        asked.append((out, settings, progress))
+        return found
+
+    monkeypatch.setattr(training, "study_training_into", made)
+    options = found.attrs["command"].split()[1:]
+    options[options.index("FILE")] = str(tmp_path / "study.nc")
+    code, out, _ = run(monkeypatch, capsys, *options)
+    assert code == 0
+    assert out.startswith(f"{tmp_path / 'study.nc'}: 8 runs; ")
+    assert asked == [(tmp_path / "study.nc", SMALL, True)]
