@@ -1,4 +1,4 @@
-"""Command line: plan, measure, verify, heads, figures, student-notebooks, models."""
+"""Command line: plan, measure, verify, heads, train, figures, student-notebooks, models."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from concurrent.futures import BrokenExecutor
 
 import typer
 
-from universal_response.cli import making, measuring, studying
+from universal_response.cli import learning, making, measuring, studying
 
 app = typer.Typer(
     add_completion=False,
@@ -19,6 +19,7 @@ app.command("plan")(measuring.show_plan)
 app.command("measure")(measuring.measure)
 app.command("verify")(measuring.verify)
 app.command("heads")(studying.study_heads)
+app.command("train")(learning.train)
 app.command("figures")(making.figures)
 app.command("student-notebooks")(making.student_notebooks)
 app.command("models")(making.list_models)

@@ -84,8 +84,8 @@ def settings_from(model: str, epsilons: str, here: bool = True, **others: Any) -
     return Settings(epsilons=strengths, **others)
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, name: str = "out") -> None:
     """Find out before hours of measurement, and without making the folder yet."""
     there = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"out={folder}: {there} is no folder one can write to; choose another")
+        raise ValueError(f"{name}={folder}: {there} is no folder one can write to; choose another")

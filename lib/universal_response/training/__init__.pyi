@@ -1,3 +1,4 @@
+from . import gpt2
 from .checkpoints import load, save
 from .clamping import ACTIVATIONS, Clamp, of_runs
 from .clamps import (
@@ -48,6 +49,7 @@ __all__ = [
     "first_layer",
     "forward",
     "generator_of",
+    "gpt2",
     "grafted",
     "induction_strength",
     "initial",
