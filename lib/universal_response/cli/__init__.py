@@ -7,7 +7,7 @@ from concurrent.futures import BrokenExecutor
 
 import typer
 
-from universal_response.cli import making, measuring, studying
+from universal_response.cli import learning, making, measuring, studying
 
 app = typer.Typer(
     add_completion=False,
@@ -20,7 +20,8 @@ app.command("measure")(measuring.measure)
 app.command("verify")(measuring.verify)
 app.command("heads")(studying.study_heads)
 train = typer.Typer(no_args_is_help=True, help="Train a model, and watch how induction is learned.")
-train.command("letters")(studying.train_letters)
+train.command("letters")(learning.train_letters)
+train.command("gpt2-induction")(learning.train_gpt2)
 app.add_typer(train, name="train")
 app.command("figures")(making.figures)
 app.command("student-notebooks")(making.student_notebooks)

@@ -126,6 +126,7 @@ def list_models() -> None:
     table = Table("name", "model", "here", "download", "results", "licence", "from", box=None)
     for model in models.MODELS:
         gate = " (gated)" if model.gated and not model.wheels else ""
+        hub = f"hub: {model.hub_id}{gate}"
         table.add_row(
             model.name,
             model.title,
@@ -133,7 +134,7 @@ def list_models() -> None:
             f"{model.download_mb:,} MB",
             f"{measured[model.name]} file(s)" if measured[model.name] else "none",
             model.licence,
-            f"package index{gate}" if model.wheels else f"hub: {model.hub_id}{gate}",
+            "shipped" if model.shipped else f"package index{gate}" if model.wheels else hub,
         )
     Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
 

@@ -96,8 +96,8 @@ def seeds_from(text: str) -> tuple[int, ...]:
         raise ValueError(f"seeds={text}: give whole numbers, by commas or spaces") from None
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, name: str = "out") -> None:
     """Find out before hours of measurement, and without making the folder yet."""
     there = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"out={folder}: {there} is no folder one can write to; choose another")
+        raise ValueError(f"{name}={folder}: {there} is no folder one can write to; choose another")

@@ -1,11 +1,11 @@
-"""Commands that study what is inside a model, and how it came there: heads, training."""
+"""Commands that study what is inside a model: heads."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from universal_response import heads, models, training
+from universal_response import heads, models
 from universal_response.cli.options import (
     T0,
     Device,
@@ -13,11 +13,8 @@ from universal_response.cli.options import (
     Model,
     Seed,
     check_writable,
-    seeds_from,
 )
 from universal_response.heads.study.settings import HeadSettings
-from universal_response.training.study.settings import DEFAULT as _TRAINING
-from universal_response.training.study.settings import StudySettings
 
 _DEFAULT = HeadSettings()
 
@@ -76,36 +73,3 @@ def study_heads(
         for name in heads.CLASSES
     )
     typer.echo(f"{out}: {model}, heads: {named}; {found.attrs['wall_time_s']} s")
-
-
-def train_letters(
-    out: Annotated[Path, typer.Option(help="NetCDF file to write")],
-    seeds: Annotated[
-        str, typer.Option(help="of the runs of every experiment, numbers with spaces between")
-    ] = " ".join(map(str, _TRAINING.seeds)),
-    length: Annotated[
-        float, typer.Option(help="of every training, in parts of the usual one")
-    ] = _TRAINING.length,
-    learning_rate: Annotated[
-        float, typer.Option(help="of Adam; ten times the usual one for a tenth of the length")
-    ] = _TRAINING.learning_rate,
-    evaluated_on: Annotated[
-        int, typer.Option(help="sequences on which models are evaluated")
-    ] = _TRAINING.evaluated_on,
-    device: Device = _TRAINING.device,
-) -> None:
-    """Train a small model in many ways, with clamps and without: how is induction learned?
-
-    Killed, the same command goes on from the last checkpoint.
-    """
-    if out.is_dir():
-        raise ValueError(f"out={out}: is a folder; give the name of a file in it")
-    check_writable(out.parent)
-    settings = StudySettings(
-        seeds=seeds_from(seeds), length=length, learning_rate=learning_rate,
-        evaluated_on=evaluated_on, device=device,
-    )  # fmt: skip
-    models.check_device(device)
-    found = training.study_training_into(out, settings, progress=True)
-    n = found.sizes["run"]
-    typer.echo(f"{out}: {n} runs; {found.attrs['wall_time_s'] / 60:.0f} minutes of one thread")

@@ -6,10 +6,11 @@ from .architecture import (
     without_weights,
 )
 from .device import check_device, resolve_device
-from .loading import load_model, load_tokenizer
+from .loading import bridged, load_model, load_tokenizer
 from .messages import first_line
 from .registry import MODELS, REGISTRY, RegisteredModel, reference_architecture, title
 from .weights import (
+    SHIPPED,
     Provenance,
     WeightsUnavailable,
     cache_folder,
@@ -22,11 +23,13 @@ from .weights import (
 __all__ = [
     "MODELS",
     "REGISTRY",
+    "SHIPPED",
     "Provenance",
     "RegisteredModel",
     "WeightsUnavailable",
     "architecture",
     "bridge_config",
+    "bridged",
     "cache_folder",
     "check_device",
     "check_model",

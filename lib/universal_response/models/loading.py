@@ -62,14 +62,7 @@ def load_model(
                 **options,
             )
             loaded = _load_tokenizer(source, options) if tokenizer else None
-            model = model.to(resolved_device).eval().requires_grad_(False)
-            bridge = build_bridge_from_module(
-                model,
-                type(model).__name__,
-                hf_config=model.config,
-                tokenizer=loaded,
-                model_name=provenance.model,
-            )
+            bridge = bridged(model.to(resolved_device), provenance.model, loaded)
     except SafetensorError as error:
         raise ValueError(
             f"model={name_or_path}: the weights are damaged ({error}); fetch or copy them again"
@@ -93,6 +86,24 @@ def load_model(
         provenance = replace(provenance, weights_sha256=weights_sha256(name_or_path))
     bridge.provenance = provenance
     return bridge
+
+
+def bridged(model: Any, name: str = "unknown", tokenizer: Any = None) -> TransformerBridge:
+    """A model of transformers as a TransformerBridge, ready to be measured.
+
+    Args:
+        model: becomes part of the bridge, and learns no more.
+        name: of the model.
+        tokenizer: its own, if it has one.
+    """
+    model = model.eval().requires_grad_(False)
+    return build_bridge_from_module(
+        model,
+        type(model).__name__,
+        hf_config=model.config,
+        tokenizer=tokenizer,
+        model_name=name,
+    )
 
 
 def load_tokenizer(name_or_path: str) -> Any:

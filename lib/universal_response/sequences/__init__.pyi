@@ -1,4 +1,9 @@
-from .random import check_block, repeated_random_tokens, stratified_sources
+from .random import (
+    check_block,
+    repeated_random_tokens,
+    separated_random_tokens,
+    stratified_sources,
+)
 from .rows import check_rows, token_rows
 from .texts import passages, read_text, read_tokens, text_digest, token_labels, tokens_of_text
 
@@ -9,6 +14,7 @@ __all__ = [
     "read_text",
     "read_tokens",
     "repeated_random_tokens",
+    "separated_random_tokens",
     "stratified_sources",
     "text_digest",
     "token_labels",

@@ -47,6 +47,42 @@ def repeated_random_tokens(
     return np.concatenate([block, block], axis=1)
 
 
+def separated_random_tokens(
+    t0: int, gap: int, batch: int, vocabulary_size: int, generator: np.random.Generator
+) -> Int[np.ndarray, "batch {2*t0+gap}"]:
+    """Draw blocks of `t0` random tokens that come again behind a gap; no token in both, or twice.
+
+    A model that knows a block again by its tokens is not disturbed by the gap; one that has learned
+    a distance is.
+
+    Args:
+        t0: length T0 of the block, at least 2.
+        gap: tokens between the blocks.
+        batch: number of sequences, at least 1.
+        vocabulary_size: tokens are of 0 .. vocabulary_size - 1.
+        generator: source of randomness.
+
+    Returns:
+        int64 array (batch, 2 * t0 + gap). A peak is expected at dj = t0 + gap - 1.
+
+    Raises:
+        ValueError: t0, gap, batch or vocabulary_size too small.
+    """
+    check_block(t0)
+    if gap < 0:
+        raise ValueError(f"gap={gap}: use a gap >= 0")
+    if batch < 1:
+        raise ValueError(f"batch={batch}: at least one sequence is needed; use batch >= 1")
+    if vocabulary_size < t0 + gap:
+        raise ValueError(
+            f"gap={gap}: {vocabulary_size} tokens do not make a block of {t0} and a gap, all "
+            f"distinct; use t0 + gap <= {vocabulary_size}"
+        )
+    rows = [generator.choice(vocabulary_size, t0 + gap, replace=False) for _ in range(batch)]
+    first = np.stack(rows).astype(np.int64)
+    return np.concatenate([first, first[:, :t0]], axis=1)
+
+
 def check_block(t0: int) -> None:
     """Refuse a block of random tokens that is too short to be repeated.
 

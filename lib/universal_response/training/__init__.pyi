@@ -1,4 +1,4 @@
-from . import summaries
+from . import gpt2, summaries
 from .ablations import (
     Score,
     added_back,
@@ -83,6 +83,7 @@ __all__ = [
     "forward",
     "gained_with",
     "generator_of",
+    "gpt2",
     "grafted",
     "induction_strength",
     "initial",

@@ -81,6 +81,8 @@ def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int) ->
 
 def download(model: str, config: Any, parameters: int) -> tuple[int, str]:
     """Size of the download in bytes, and how it is known."""
+    if model in REGISTRY and REGISTRY[model].shipped:
+        return 0, "shipped with the library"
     if model in REGISTRY:
         return REGISTRY[model].download_mb * 10**6, "published; 0 if it is here already"
     if Path(model).is_dir():

