@@ -22,6 +22,7 @@ from .progress import accuracy, induction_strength, loss
 from .responses import LabelResponse, carried, contrast, label_response
 from .settings import Run, TrainingSettings
 from .task import SPLITS, Sequences, Split, Task, generator_of, stacked
+from .toy import plateau_end, toy_curves
 
 __all__ = [
     "ACTIVATIONS",
@@ -60,9 +61,11 @@ __all__ = [
     "of_runs",
     "path_dropped",
     "pattern_preserving",
+    "plateau_end",
     "previous_token",
     "save",
     "stacked",
+    "toy_curves",
     "train",
     "value_preserving",
 ]
