@@ -13,6 +13,7 @@ from .clamps import (
     previous_token,
     value_preserving,
 )
+from .composition import RANDOM_COMPOSITION, weight_composition
 from .evaluation import evaluate, evaluation_sequences
 from .exemplars import features, features_sha256, letters
 from .learning import train
@@ -23,10 +24,12 @@ from .responses import LabelResponse, carried, contrast, label_response
 from .settings import Run, TrainingSettings
 from .task import SPLITS, Sequences, Split, Task, generator_of, stacked
 from .toy import plateau_end, toy_curves
+from .wiring import gained_with, lost_without, paired_accuracy
 
 __all__ = [
     "ACTIVATIONS",
     "CLAMPS",
+    "RANDOM_COMPOSITION",
     "SPLITS",
     "Clamp",
     "LabelResponse",
@@ -48,6 +51,7 @@ __all__ = [
     "features_sha256",
     "first_layer",
     "forward",
+    "gained_with",
     "generator_of",
     "grafted",
     "induction_strength",
@@ -57,8 +61,10 @@ __all__ = [
     "letters",
     "load",
     "loss",
+    "lost_without",
     "matched",
     "of_runs",
+    "paired_accuracy",
     "path_dropped",
     "pattern_preserving",
     "plateau_end",
@@ -68,4 +74,5 @@ __all__ = [
     "toy_curves",
     "train",
     "value_preserving",
+    "weight_composition",
 ]
