@@ -1,3 +1,13 @@
+from .ablations import (
+    Score,
+    added_back,
+    by_strength,
+    drop_one,
+    keep_one,
+    scored,
+    swept_strength,
+    without_path,
+)
 from .checkpoints import load, save
 from .clamping import ACTIVATIONS, Clamp, of_runs
 from .clamps import (
@@ -19,6 +29,7 @@ from .exemplars import features, features_sha256, letters
 from .learning import train
 from .model import Model, initial
 from .passes import Pass, forward
+from .previous_heads import PreviousAblated, previous_heads_ablated
 from .progress import accuracy, induction_strength, loss
 from .responses import LabelResponse, carried, contrast, label_response
 from .settings import Run, TrainingSettings
@@ -35,15 +46,20 @@ __all__ = [
     "LabelResponse",
     "Model",
     "Pass",
+    "PreviousAblated",
     "Run",
+    "Score",
     "Sequences",
     "Split",
     "Task",
     "TrainingSettings",
     "accuracy",
+    "added_back",
+    "by_strength",
     "carried",
     "contrast",
     "copied",
+    "drop_one",
     "dropped",
     "evaluate",
     "evaluation_sequences",
@@ -56,6 +72,7 @@ __all__ = [
     "grafted",
     "induction_strength",
     "initial",
+    "keep_one",
     "kept",
     "label_response",
     "letters",
@@ -68,11 +85,15 @@ __all__ = [
     "path_dropped",
     "pattern_preserving",
     "plateau_end",
+    "previous_heads_ablated",
     "previous_token",
     "save",
+    "scored",
     "stacked",
+    "swept_strength",
     "toy_curves",
     "train",
     "value_preserving",
     "weight_composition",
+    "without_path",
 ]
