@@ -26,7 +26,7 @@ def clamping(study: xr.Dataset) -> Figure:
         figure, grid = plt.subplots(2, 3, figsize=(9.8, 5.8), layout="constrained")
         toy_panel(grid[0, 0], study)
         losses_panel(grid[0, 1], study, {name: name for name in CLAMPED})
-        grid[0, 1].set(xscale="log", xlim=(5, None))
+        grid[0, 1].set(xscale="log", xlim=(first_evaluation(study), None))
         few_ticks(grid[0, 1].xaxis)
         learned_panel(grid[0, 2], study, (*CLAMPED, "all PT", summaries.GRAFT, FULL))
         single_panel(grid[1, 0], study)
@@ -37,6 +37,11 @@ def clamping(study: xr.Dataset) -> Figure:
             axes.axhline(summaries.LEARNED, color=GREY, linewidth=0.8, linestyle=":")
         tag_all(grid)
     return figure
+
+
+def first_evaluation(study: xr.Dataset) -> float:
+    """Of all trainings, in thousands of sequences: where a logarithmic axis of them begins."""
+    return float(study.sequences.where(study.sequences > 0).min()) / THOUSAND
 
 
 def toy_panel(axes: Axes, study: xr.Dataset) -> None:
@@ -110,4 +115,4 @@ def data_panel(axes: Axes, study: xr.Dataset) -> None:
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="time to learn, over that of\n50 classes and 5 labels")
     few_ticks(axes.xaxis)
-    axes.legend(loc="best")
+    axes.legend(loc="center right")
