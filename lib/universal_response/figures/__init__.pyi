@@ -36,7 +36,7 @@ from .fig2 import collapse_panel, fig2, matrix_panel, ratio_panel
 from .fig3 import fig3, increments_panel, layers_panel
 from .fig4 import distances_panel, fig4, layer_map_panel
 from .fig5 import deviation_inset, fig5
-from .film import curves_panel, film, frame_panel, share_panel
+from .film import curves_panel, film, frame_panel, mark_frames, share_panel
 from .heads import CLASS_COLOURS, controls_panel, head_map, heads, mark_classes
 from .learning import heads_panel, learning, over_training, splits_panel, strengths_panel
 from .linear_limit import approach_panel, explained_panel, linear_limit, orders_panel
@@ -128,6 +128,7 @@ __all__ = [
     "linear_limit",
     "losses_panel",
     "mark_classes",
+    "mark_frames",
     "matrix_panel",
     "minimality_panel",
     "neurons_panel",

@@ -19,37 +19,36 @@ def film(dataset: xr.Dataset) -> Figure:
         dataset: a film of the training of a GPT-2.
     """
     shown = summaries.shown_frames(dataset)
+    formation = dataset.isel(frame=(dataset.frame_phase == 0).values)
     with style():
         figure = plt.figure(figsize=(9.8, 5.2), layout="constrained")
-        grid = figure.add_gridspec(2, len(shown), height_ratios=(1, 1.15))
-        half = len(shown) // 2
-        formation = dataset.isel(frame=(dataset.frame_phase == 0).values)
-        curves, share = (
-            figure.add_subplot(grid[0, place])
-            for place in (slice(0, half), slice(half, len(shown)))
-        )
+        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+        curves, share = above.subplots(1, 2)
         curves_panel(curves, formation)
         share_panel(share, formation)
-        for axes in (curves, share):
-            for place, frame in enumerate(shown):
-                step = int(dataset.step[frame])
-                if step <= int(formation.step[-1]):
-                    axes.axvline(step, color=GREY, linewidth=0.5, linestyle=":")
-                    axes.text(step, 1.02, str(place + 1), transform=axes.get_xaxis_transform(),
-                              ha="center", color=GREY, fontsize=7)  # fmt: skip
+        for axes, letter in ((curves, "a"), (share, "b")):
+            mark_frames(axes, dataset, shown)
             axes.set_xlabel("steps of the first phase")
-        tag(curves, "a")
-        tag(share, "b")
-        for place, frame in enumerate(shown):
-            axes = figure.add_subplot(grid[1, place])
+            tag(axes, letter)
+        maps = below.subplots(1, len(shown), sharey=True)
+        for place, (axes, frame) in enumerate(zip(maps, shown, strict=True)):
             drawn = frame_panel(axes, dataset.isel(frame=frame))
             axes.set_title(f"{place + 1}: step {int(dataset.step[frame])}", fontsize=8)
-            if place:
-                axes.set_yticklabels([])
-            else:
-                axes.set_ylabel(r"position $\ell$")
-        figure.colorbar(drawn, ax=axes, label=r"$\overline{C}_\Delta$ / row maximum")
+        maps[0].set_ylabel(r"position $\ell$")
+        below.colorbar(drawn, ax=maps, label=r"$\overline{C}_\Delta$ / row maximum")
     return figure
+
+
+def mark_frames(axes: Axes, dataset: xr.Dataset, shown: list[int]) -> None:
+    """Dotted lines, with numbers, where frames of the first phase are shown."""
+    for place, frame in enumerate(shown):
+        if dataset.frame_phase[frame] == 0:
+            step = int(dataset.step[frame])
+            axes.axvline(step, color=GREY, linewidth=0.5, linestyle=":")
+            axes.text(
+                step, 0.99, f" {place + 1}", transform=axes.get_xaxis_transform(), va="top",
+                color=GREY, fontsize=7,
+            )  # fmt: skip
 
 
 def curves_panel(axes: Axes, formation: xr.Dataset) -> None:
@@ -61,8 +60,8 @@ def curves_panel(axes: Axes, formation: xr.Dataset) -> None:
             formation.step, response / summaries.at_distance(formation, None), color=colour,
             label=rf"$\overline{{C}}_\Delta({name})$ / $\overline{{C}}_\Delta(0)$",
         )  # fmt: skip
-    axes.set(ylim=(0, None))
-    axes.legend(loc="upper left")
+    axes.set(ylim=(0, 1.1))
+    axes.legend(loc="center right", bbox_to_anchor=(1, 0.68))
 
 
 def share_panel(axes: Axes, formation: xr.Dataset) -> None:
@@ -78,7 +77,7 @@ def share_panel(axes: Axes, formation: xr.Dataset) -> None:
         )  # fmt: skip
     axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     axes.set(ylim=(0, 1), ylabel="share of $T_0-1$")
-    axes.legend(loc="upper left", fontsize=7, ncol=2)
+    axes.legend(loc="lower right", fontsize=7, ncol=3)
 
 
 def frame_panel(axes: Axes, frame: xr.Dataset) -> plt.cm.ScalarMappable:
