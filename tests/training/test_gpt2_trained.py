@@ -103,7 +103,7 @@ def test_the_shipped_weights_are_those_of_the_default_settings(provenance):
 
 @pytest.fixture(scope="module")
 def film():
-    return shipped_results(f"film-{NAME}", kind="film")
+    return shipped_results(f"film-{NAME}")
 
 
 def test_the_film_is_that_of_the_shipped_model(film):

@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from safetensors.torch import save_file
+from safetensors.torch import save
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import GPT2LMHeadModel
 
@@ -59,7 +58,7 @@ def train_into(
     write_weights(folder, state.model)
     model = load_model(_name(folder), settings.device, tokenizer=False)
     about = _provenance(model, settings, state)
-    _write(folder / PROVENANCE, json.dumps(about, indent=1) + "\n")
+    _write(folder / PROVENANCE, f"{json.dumps(about, indent=1)}\n".encode())
     if camera and film:
         save_results(_told(camera.joined(), model, about), film)
     shutil.rmtree(parts)
@@ -71,9 +70,7 @@ def write_weights(folder: Path, model: GPT2LMHeadModel) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
     weights = {name: each.detach().cpu().contiguous() for name, each in model.named_parameters()}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as partial:
-        save_file(weights, Path(partial) / WEIGHTS, {"format": "pt"})
-        os.replace(Path(partial) / WEIGHTS, folder / WEIGHTS)
+    _write(folder / WEIGHTS, save(weights, {"format": "pt"}))
 
 
 def _name(folder: Path) -> str:
@@ -107,7 +104,8 @@ def _told(film: xr.Dataset, model: TransformerBridge, about: dict[str, Any]) -> 
     )
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
+    """Complete or not at all."""
     partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     os.replace(partial, path)

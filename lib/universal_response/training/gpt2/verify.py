@@ -46,7 +46,7 @@ def verify_film(dataset: xr.Dataset, model: TransformerBridge | None = None) -> 
             where = {"step": [int(shipped.step)], "strength": [name]}
             excess.append(off.fillna(np.inf).expand_dims(where) / ALLOWED)
             relative.append(off.values.ravel())
-    joined = xr.combine_by_coords([each.rename("excess") for each in excess]).excess
+    joined = xr.combine_by_coords([each.rename("excess") for each in excess], join="outer").excess
     at = joined.isel(joined.fillna(-1.0).argmax(...))
     where = {name: at[name].item() for name in ("step", "strength", "position", "delta_j")}
     median = float(np.nanmedian(np.concatenate(relative)))
