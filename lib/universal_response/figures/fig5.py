@@ -40,7 +40,8 @@ def fig5(datasets: Mapping[str, xr.Dataset | None], epsilon0: float = 0.03) -> F
                 _slot(top, bottom, name)
                 continue
             layers = response.architecture_of(dataset)["layers"]
-            top.set_title(f"{models.title(dataset.attrs['model'])} ($L={layers}$)")
+            # Beside the letter of the panel.
+            top.set_title(f"{models.title(dataset.attrs['model'])} ($L={layers}$)", loc="right")
             ratio_panel(top, dataset, "delta", epsilon0)
             low, high = top.get_ylim()
             top.set_ylim(low, low * (high / low) ** 1.45)  # room for the inset
