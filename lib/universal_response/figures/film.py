@@ -61,7 +61,7 @@ def curves_panel(axes: Axes, formation: xr.Dataset) -> None:
             label=rf"$\overline{{C}}_\Delta({name})$ / $\overline{{C}}_\Delta(0)$",
         )  # fmt: skip
     axes.set(ylim=(0, 1.1))
-    axes.legend(loc="center right", bbox_to_anchor=(1, 0.68))
+    axes.legend(loc="center right", bbox_to_anchor=(0.98, 0.7))
 
 
 def share_panel(axes: Axes, formation: xr.Dataset) -> None:
