@@ -32,7 +32,9 @@ def scripts():
 @pytest.fixture(scope="module", params=MODELS)
 def shipped(request, scripts):
     """Results of a model and what the browser makes of them."""
-    dataset = shipped_results(request.param)
+    dataset = explorer.of_common_strengths({name: shipped_results(name) for name in MODELS})[
+        request.param
+    ]
     return dataset, value_of(scripts[f"explorer-{request.param}.js"])
 
 

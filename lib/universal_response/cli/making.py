@@ -75,6 +75,7 @@ def figures(
         "model": model,
         "models": [model],
         "planned": [],
+        "distinct": [],
         "t0": t0,
         "batch": batch,
         "epsilons": list(settings.epsilons),
