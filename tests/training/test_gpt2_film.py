@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from command_line import run
 from messages import one_line
 from small_gpt2 import FILM, SMALL
 from universal_response import Settings, load_model, load_results, measure, models, save_results
 from universal_response.sequences import repeated_random_tokens
 from universal_response.training import gpt2
-from universal_response.training.gpt2 import FilmSettings, learning, verify_film
+from universal_response.training.gpt2 import FilmSettings, frames, learning, verify_film
+from universal_response.training.gpt2 import folder as into_folder
 
 STEPS = [0, 2, 4, 7]
 
@@ -59,7 +61,7 @@ def test_provenance_says_how_the_weights_came_about(folder):
 
 
 def test_without_a_film_none_is_taken(tmp_path, monkeypatch, folder):
-    monkeypatch.setattr(gpt2.frames, "measure", pytest.fail)
+    monkeypatch.setattr(frames, "measure", pytest.fail)
     found = gpt2.train_into(tmp_path / "model", SMALL)
     assert found["weights_sha256"] == models.weights_sha256(str(folder / "model"))
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -182,8 +184,10 @@ def test_a_killed_film_goes_on_to_the_same_numbers(tmp_path, monkeypatch, film):
     assert found.attrs["weights_sha256"] == film.attrs["weights_sha256"]
 
 
-def test_what_has_begun_without_a_film_is_not_filmed(tmp_path):
+def test_what_has_begun_without_a_film_is_not_filmed(tmp_path, monkeypatch):
+    """And that is said before the training goes on."""
     gpt2.train(SMALL, tmp_path / "model.parts")
+    monkeypatch.setattr(into_folder, "train", pytest.fail)
     with pytest.raises(ValueError, match=one_line(r"film=\S+frame-00000.nc: no such frame ")):
         filmed(tmp_path)
 
@@ -253,6 +257,15 @@ def test_other_tokens_and_other_weights_are_refused(film, tmp_path):
     other = load_model(str(tmp_path / "other"), "cpu", tokenizer=False)
     with pytest.raises(ValueError, match=one_line("weights_sha256=")):
         verify_film(film, other)
+
+
+def test_the_command_line_verifies_a_film(film, monkeypatch, capsys, tmp_path):
+    changed = film.copy(deep=True)
+    changed.linear_witness[0, 3, 2] *= 1.01
+    for dataset, expected in ((film, (0, "agrees")), (changed, (1, "DIFFERS"))):
+        path = save_results(dataset, tmp_path / "film.nc")
+        code, out, _ = run(monkeypatch, capsys, "verify", path)
+        assert (code, out.split()[1].strip(";")) == expected
 
 
 def test_a_film_is_stored_small_and_read_as_it_was_written(film, tmp_path):
