@@ -160,7 +160,7 @@ def test_notebooks_that_run_together_keep_apart_and_say_nothing(tmp_path, capfd)
         sources[path] = {"word": name}
     run_notebooks(sources, tmp_path / "out")
     said = {path.stem: printed(path) for path in (tmp_path / "out").iterdir()}
-    assert said == {name: [f"{name} {name}\n"] for name in names}
+    assert said == {name: [f"{name} {name}"] for name in names}
     assert capfd.readouterr().err == ""
 
 
