@@ -1,5 +1,7 @@
 """Fig. 4 over a training: where the response peaks while induction forms."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -22,7 +24,8 @@ def film(dataset: xr.Dataset) -> Figure:
     formation = dataset.isel(frame=(dataset.frame_phase == 0).values)
     with style():
         figure = plt.figure(figsize=(9.8, 5.2), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+        parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+        above, below = parts
         curves, share = above.subplots(1, 2)
         curves_panel(curves, formation)
         share_panel(share, formation)
