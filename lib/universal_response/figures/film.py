@@ -14,14 +14,14 @@ from universal_response.training import film_summaries as summaries
 HALF_WINDOW = 3  # in the first phase blocks are short
 
 
-def film(dataset: xr.Dataset) -> Figure:
+def film(frames: xr.Dataset) -> Figure:
     """Accuracy, response at two distances, and maps of the response of a few frames.
 
     Args:
-        dataset: a film of the training of a GPT-2.
+        frames: a film of the training of a GPT-2.
     """
-    shown = summaries.shown_frames(dataset)
-    formation = dataset.isel(frame=(dataset.frame_phase == 0).values)
+    shown = summaries.shown_frames(frames)
+    formation = frames.isel(frame=(frames.frame_phase == 0).values)
     with style():
         figure = plt.figure(figsize=(9.8, 5.2), layout="constrained")
         parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.15))
@@ -30,13 +30,13 @@ def film(dataset: xr.Dataset) -> Figure:
         curves_panel(curves, formation)
         share_panel(share, formation)
         for axes, letter in ((curves, "a"), (share, "b")):
-            mark_frames(axes, dataset, shown)
+            mark_frames(axes, frames, shown)
             axes.set_xlabel("steps of the first phase")
             tag(axes, letter)
         maps = below.subplots(1, len(shown), sharey=True)
         for place, (axes, frame) in enumerate(zip(maps, shown, strict=True)):
-            drawn = frame_panel(axes, dataset.isel(frame=frame))
-            axes.set_title(f"{place + 1}: step {int(dataset.step[frame])}", fontsize=8)
+            drawn = frame_panel(axes, frames.isel(frame=frame))
+            axes.set_title(f"{place + 1}: step {int(frames.step[frame])}", fontsize=8)
         maps[0].set_ylabel(r"position $\ell$")
         below.colorbar(drawn, ax=maps, label=r"$\overline{C}_\Delta$ / row maximum")
     return figure
