@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from killing import counted, kill
 from messages import one_line
 from small_gpt2 import NETWORK, PHASES, SMALL
 from universal_response.training import gpt2
@@ -171,20 +172,8 @@ def test_the_same_settings_give_the_same_bits(trained):
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 5, 6])
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, monkeypatch, trained, steps):
-    made, step = [], learning.step
-
-    def killed(*arguments):
-        if len(made) == steps:
-            raise KeyboardInterrupt
-        made.append(1)
-        return step(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(learning, "step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            gpt2.train(SMALL, tmp_path)
-    done = []
-    monkeypatch.setattr(learning, "step", lambda *of: done.append(1) or step(*of))
+    kill(lambda: gpt2.train(SMALL, tmp_path), learning, monkeypatch, steps)
+    done = counted(learning, monkeypatch)
     state = gpt2.train(SMALL, tmp_path)
     assert bits(state) == trained
     assert len(done) == 7 - steps // 2 * 2

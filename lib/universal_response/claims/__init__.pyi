@@ -1,7 +1,7 @@
 from .heads import HEAD_CLAIMS, MOSTLY
 from .quantities import FIGURE_EPSILON0, WEAK
 from .statements import ATTENTION_PART, CLAIMS, LINEAR_REGIME, PEAK, SMALL, Claim
-from .training import TRAINING_CLAIMS, TrainingClaim
+from .training import TRAINING_CLAIMS
 from .verdicts import (
     FAILS,
     HOLDS,
@@ -39,7 +39,6 @@ __all__ = [
     "Claim",
     "Finding",
     "Range",
-    "TrainingClaim",
     "evaluate_claims",
     "evaluate_head_claims",
     "evaluate_training_claims",

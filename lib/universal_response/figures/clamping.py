@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from universal_response.figures.learning import THOUSAND, over_training
 from universal_response.figures.panels import few_ticks
-from universal_response.figures.style import CATEGORIES, GREY, style, tag_all
+from universal_response.figures.style import CATEGORIES, GREY, shades, style, tag_all
 from universal_response.training import summaries
 from universal_response.training.summaries import CLASSES, FULL, LABELS, SINGLE
 
@@ -89,7 +89,7 @@ def learned_panel(axes: Axes, study: xr.Dataset, experiments: tuple[str, ...]) -
 def single_panel(axes: Axes, study: xr.Dataset) -> None:
     """Training loss with a single head of layer 2 throughout, a line for every head."""
     runs = summaries.runs_of(study, SINGLE)
-    colours = plt.colormaps["viridis"](np.linspace(0, 0.9, runs.sizes["run"]))
+    colours = shades(runs.sizes["run"])
     for run, colour in enumerate(colours):
         one = runs.isel(run=run)
         axes.plot(

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from universal_response.figures.style import CATEGORIES, EMPTY, GREY, style, tag
+from universal_response.figures.style import CATEGORIES, EMPTY, GREY, shades, style, tag
 from universal_response.training import film_summaries as summaries
 
 HALF_WINDOW = 3  # in the first phase blocks are short
@@ -72,7 +72,7 @@ def share_panel(axes: Axes, formation: xr.Dataset) -> None:
     share = summaries.share(formation)
     last = share.sizes["position"] - 1
     positions = range(3, last + 1, 2) if last > 4 else range(1, last + 1)
-    colours = plt.colormaps["viridis"](np.linspace(0, 0.9, len(positions)))
+    colours = shades(len(positions))
     for position, colour in zip(positions, colours, strict=True):
         axes.plot(
             formation.step, share.isel(position=position), color=colour,

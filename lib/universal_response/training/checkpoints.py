@@ -10,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+FILE = "checkpoint.safetensors"
+
 Tensors = dict[str, Tensor]
 
 

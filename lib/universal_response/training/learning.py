@@ -20,7 +20,6 @@ from universal_response.training.settings import TrainingSettings
 from universal_response.training.state import State, begun, gone_on
 from universal_response.training.task import SPLITS, Sequences, stacked
 
-FILE = "checkpoint.safetensors"
 _DIMS = {
     "loss": ("run", "split"),
     "accuracy": ("run", "split"),
@@ -47,7 +46,7 @@ def train(
     Raises:
         ValueError: the checkpoint in the folder is damaged, or of other settings.
     """
-    path = Path(folder) / FILE if folder else None
+    path = Path(folder) / checkpoints.FILE if folder else None
     if path and path.exists():
         state = gone_on(settings, checkpoints.load(path, settings.described))
     else:

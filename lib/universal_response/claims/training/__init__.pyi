@@ -1,3 +1,3 @@
-from .statements import TRAINING_CLAIMS, TrainingClaim
+from .statements import TRAINING_CLAIMS
 
-__all__ = ["TRAINING_CLAIMS", "TrainingClaim"]
+__all__ = ["TRAINING_CLAIMS"]

@@ -14,11 +14,12 @@ from transformers import GPT2LMHeadModel
 
 from universal_response.measurement import describe, save_results
 from universal_response.models import MODELS, load_model, weights_sha256
+from universal_response.training import checkpoints
 from universal_response.training.gpt2.behaviour import judged
 from universal_response.training.gpt2.description import command, described
 from universal_response.training.gpt2.film import Film
 from universal_response.training.gpt2.frames import FilmSettings
-from universal_response.training.gpt2.learning import FILE, train
+from universal_response.training.gpt2.learning import train
 from universal_response.training.gpt2.settings import Gpt2Settings
 from universal_response.training.gpt2.state import State
 
@@ -52,7 +53,7 @@ def train_into(
     folder = Path(folder).resolve()
     parts = folder.with_name(f"{folder.name}.parts")
     camera = Film(settings, film_settings or FilmSettings(), parts) if film else None
-    if camera and (parts / FILE).exists():
+    if camera and (parts / checkpoints.FILE).exists():
         camera.check_begun()
     state = train(settings, parts, progress, camera.observe if camera else None)
     write_weights(folder, state.model)
