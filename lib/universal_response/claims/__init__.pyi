@@ -1,7 +1,7 @@
 from .heads import HEAD_CLAIMS, MOSTLY
 from .quantities import FIGURE_EPSILON0, WEAK
 from .statements import ATTENTION_PART, CLAIMS, LINEAR_REGIME, PEAK, SMALL, Claim
-from .training import TRAINING_CLAIMS
+from .training import FILM_CLAIMS, TRAINING_CLAIMS
 from .verdicts import (
     FAILS,
     HOLDS,
@@ -13,6 +13,7 @@ from .verdicts import (
     Finding,
     Range,
     evaluate_claims,
+    evaluate_film_claims,
     evaluate_head_claims,
     evaluate_training_claims,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "CLAIMS",
     "FAILS",
     "FIGURE_EPSILON0",
+    "FILM_CLAIMS",
     "HEAD_CLAIMS",
     "HOLDS",
     "LINEAR_REGIME",
@@ -40,6 +42,7 @@ __all__ = [
     "Finding",
     "Range",
     "evaluate_claims",
+    "evaluate_film_claims",
     "evaluate_head_claims",
     "evaluate_training_claims",
     "in_brief",

@@ -10,7 +10,7 @@ from universal_response import response
 from universal_response.claims.heads import HEAD_CLAIMS, redrawn
 from universal_response.claims.quantities import WEAK
 from universal_response.claims.statements import CLAIMS, Claim
-from universal_response.claims.training import TRAINING_CLAIMS
+from universal_response.claims.training import FILM_CLAIMS, TRAINING_CLAIMS
 from universal_response.response import Estimate
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
@@ -82,14 +82,24 @@ def evaluate_training_claims(dataset: xr.Dataset) -> list[Finding]:
     Args:
         dataset: of `training.study_training`. With a single seed nothing is testable.
     """
-    return [_tested_by_seed(claim, dataset) for claim in TRAINING_CLAIMS]
+    seeds = dataset.sizes["trained"]
+    return [_tested_by_seed(claim, dataset, seeds) for claim in TRAINING_CLAIMS]
 
 
-def _tested_by_seed(claim: Claim, dataset: xr.Dataset) -> Finding:
+def evaluate_film_claims(films: list[xr.Dataset]) -> list[Finding]:
+    """Test every claim of `FILM_CLAIMS`: it holds if it does in all films.
+
+    Args:
+        films: of `training.gpt2`, of different seeds. With a single one nothing is testable.
+    """
+    return [_tested_by_seed(claim, films, len(films)) for claim in FILM_CLAIMS]
+
+
+def _tested_by_seed(claim: Claim, data: xr.Dataset | list[xr.Dataset], seeds: int) -> Finding:
     if claim.evaluate is None:
         return Finding(claim, None, UNTESTED)
-    found = claim.evaluate(dataset)
-    if np.isnan(found).any() or dataset.sizes["trained"] < 2:
+    found = claim.evaluate(data)
+    if np.isnan(found).any() or seeds < 2:
         return Finding(claim, None, UNTESTED)
     estimate = Range(float(np.median(found)), float(found.min()), float(found.max()))
     if claim.holds is None:

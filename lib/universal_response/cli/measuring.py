@@ -214,12 +214,12 @@ def _verify_one(path: Path, quick: bool) -> bool:
             outcome = subtraction.verify_subtraction(dataset, quick)
         elif kind == "training":
             outcome = training.verify_training(dataset)
+        elif kind == "film":
+            outcome = training.gpt2.verify_film(dataset)
         else:
             model = _loaded(dataset.attrs["model"], dataset.attrs["dtype"])
             if kind == "heads":
                 outcome = heads.verify_heads(dataset, model)
-            elif kind == "film":
-                outcome = training.gpt2.verify_film(dataset, model)
             else:
                 outcome = measurement.verify(dataset, model, progress=True, quick=quick)
     except models.WeightsUnavailable as error:

@@ -1,5 +1,7 @@
 """What a film of a training says. Pure functions of its Dataset."""
 
+import json
+
 import numpy as np
 import xarray as xr
 
@@ -48,6 +50,36 @@ def above_rest(film: xr.Dataset, half_window: int) -> xr.DataArray:
     offsets = [k for k in range(-half_window, half_window + 1) if k != -1]
     others = xr.concat([_near(film.linear, film, k) for k in offsets], "offset").max("offset")
     return _near(film.linear, film, -1) / others.where(others > 0)
+
+
+def behind_gap(film: xr.Dataset) -> xr.Dataset:
+    """The trained model with unseen tokens between the blocks, as a film of one frame.
+
+    Its T0 is the distance of the repeat, gap and all.
+    """
+    gap = json.loads(film.attrs["film"])["gap"]
+    distance = int(film.t0[-1]) + gap
+    found = film[["gap_linear", "gap_accuracy"]].rename(
+        gap_linear="linear", gap_accuracy="accuracy"
+    )
+    return found.expand_dims("frame").assign_coords(t0=("frame", [distance]))
+
+
+def leads_for_good(film: xr.Dataset, half_window: int) -> int:
+    """First frame from which on T0 - 1 is the largest of its window at the end of the model.
+
+    The number of frames, if it is not at the end.
+    """
+    leads = above_rest(film, half_window).isel(position=-1).values > 1
+    return int(np.flatnonzero(~leads).max(initial=-1)) + 1
+
+
+def beyond_a_guess(film: xr.Dataset) -> int:
+    """First frame whose accuracy exceeds that of a guess among the tokens of a block.
+
+    The number of frames, if none does.
+    """
+    return int(((film.accuracy > 1 / film.t0).values.cumsum() == 0).sum())
 
 
 def _response(film: xr.Dataset, linear: bool) -> xr.DataArray:
