@@ -74,7 +74,7 @@ class Film:
         tokens = xr.DataArray(perturbed(self.training, self.settings), dims=_TOKENS)
         film = frames.assign(tokens=tokens).assign_coords(coordinates)
         gap = behind_gap(trained, self.settings, self.training.phases[-1])
-        return xr.merge([film, gap], join="outer").assign_attrs(self._about)
+        return xr.merge([film, gap], join="outer", compat="no_conflicts").assign_attrs(self._about)
 
     @property
     def _about(self) -> dict[str, object]:
