@@ -2,36 +2,15 @@
 
 import numpy as np
 import pytest
-import xarray as xr
 from drawing import no_window, panel  # noqa: F401 (a fixture)
+from made_up_film import ACCURACY, BEFORE, POSITIONS, SAME, STEPS, film
 from universal_response import figures
 from universal_response.training import film_summaries as summaries
 
-POSITIONS, T0, LATER = 9, 8, 16
-STEPS = [0, 10, 20, 30, 40, 100]  # the last is the end of a later phase
-ACCURACY = [0.0, 0.1, 0.3, 0.7, 0.95, 0.99]
-# Of dj = T0 - 1 and T0 at every position, by frame.
-BEFORE = [0.1, 0.1, 0.2, 0.6, 0.9, 0.9]
-SAME = [0.3, 0.3, 0.2, 0.2, 0.1, 0.1]
 
-
-@pytest.fixture(scope="module")
-def film():
-    t0 = np.array([T0] * 5 + [LATER])
-    linear = np.full((len(STEPS), POSITIONS, 2 * LATER), np.nan)
-    for frame, length in enumerate(t0):
-        linear[frame, :, : 2 * length] = 0.01
-        linear[frame, :, 0] = 2.0
-        linear[frame, :, length - 1] = BEFORE[frame]
-        linear[frame, :, length] = SAME[frame]
-    linear[:, 0, 1:] = 0
-    dims = ("frame", "position", "delta_j")
-    return xr.Dataset(
-        {"linear": (dims, linear), "response": (dims, 0.05 * linear),
-         "accuracy": ("frame", ACCURACY)},
-        {"step": ("frame", STEPS), "frame_phase": ("frame", [0] * 5 + [1]), "t0": ("frame", t0),
-         "delta_j": range(2 * LATER)},
-    )  # fmt: skip
+@pytest.fixture(scope="module", name="film")
+def _film():
+    return film()
 
 
 @pytest.fixture(scope="module")

@@ -43,11 +43,12 @@ def _at_fixed_distance(film: xr.Dataset) -> float:
     return float(last.sel(delta_j=int(gap.t0[0]) - 1) / last.sel(delta_j=t0 - 1))
 
 
-def _since_half_learned(film: xr.Dataset) -> xr.DataArray:
-    """Share of T0 - 1 (frame,) in the first phase, from where accuracy first exceeds one half."""
+def _since_half_learned(film: xr.Dataset) -> np.ndarray:
+    """Share of T0 - 1 in the first phase, from where accuracy first exceeds one half; or nan."""
     formation = _formation(film)
-    share = summaries.share(formation).isel(position=-1)
-    return share[(formation.accuracy > HALF).values.cumsum() > 0]
+    share = summaries.share(formation).isel(position=-1).values
+    since = (formation.accuracy > HALF).values.cumsum() > 0
+    return share[since] if since.any() else np.array([np.nan])
 
 
 def _announced(film: xr.Dataset) -> float:
@@ -106,7 +107,7 @@ FILM_CLAIMS = (
         "While induction forms T₀-1 leads from the start.",
         BEYOND,
         "share of T₀-1 at l = 2L where accuracy first exceeds one half",
-        _of_each(lambda film: _since_half_learned(film)[:1].mean()),
+        _of_each(lambda film: _since_half_learned(film)[0]),
         lambda share: share > 0.5,
     ),
     Claim(
