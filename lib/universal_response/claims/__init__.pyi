@@ -1,3 +1,4 @@
+from .beside_source import NUMBERS, Compared, beside_source
 from .heads import HEAD_CLAIMS, MOSTLY
 from .quantities import FIGURE_EPSILON0, WEAK
 from .statements import ATTENTION_PART, CLAIMS, LINEAR_REGIME, PEAK, SMALL, Claim
@@ -29,6 +30,7 @@ __all__ = [
     "HOLDS",
     "LINEAR_REGIME",
     "MOSTLY",
+    "NUMBERS",
     "N_RESAMPLES",
     "PEAK",
     "REPORTED",
@@ -39,8 +41,10 @@ __all__ = [
     "VERDICTS",
     "WEAK",
     "Claim",
+    "Compared",
     "Finding",
     "Range",
+    "beside_source",
     "evaluate_claims",
     "evaluate_film_claims",
     "evaluate_head_claims",
