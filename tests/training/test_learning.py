@@ -243,7 +243,7 @@ def test_a_negative_seed_is_refused():
 
 
 def test_settings_in_words_tell_every_setting_apart():
-    words = [TINY.described]
+    words = [checkpoints.in_words(TINY)]
     for name, value in (("batch", 8), ("responses", False), ("device", "auto")):
-        words.append(dataclasses.replace(TINY, **{name: value}).described)
+        words.append(checkpoints.in_words(dataclasses.replace(TINY, **{name: value})))
     assert len({repr(each) for each in words}) == 4

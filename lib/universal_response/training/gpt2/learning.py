@@ -45,7 +45,7 @@ def train(
     """
     path = Path(folder) / checkpoints.FILE if folder else None
     if path and path.exists():
-        state = gone_on(settings, checkpoints.load(path, settings.described))
+        state = gone_on(settings, checkpoints.load(path, checkpoints.in_words(settings)))
     else:
         state = begun(settings)
         if observe:
@@ -64,7 +64,7 @@ def train(
             if observe:
                 observe(state.done, phase, state.model)
             if path and (state.done % settings.every == 0 or state.done == settings.steps):
-                checkpoints.save(path, state.tensors(), settings.described)
+                checkpoints.save(path, state.tensors(), checkpoints.in_words(settings))
     return state
 
 
