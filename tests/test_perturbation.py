@@ -3,12 +3,20 @@
 import warnings
 from functools import cache
 
+import numpy as np
 import plain
 import pytest
 import torch
 from tiny_models import VOCABULARY, bridged, random_tokens, tiny_hf_model, tiny_model
 from transformer_lens.tools.analysis import JacobianLens
-from universal_response import Direction, Scaling, Swap, inner_products, linear_inner_products
+from universal_response import (
+    Direction,
+    RandomDirection,
+    Scaling,
+    Swap,
+    inner_products,
+    linear_inner_products,
+)
 from universal_response.propagation import chunked_inner_products
 
 T = 6  # longer than the sliding windows
@@ -30,12 +38,21 @@ class Steered:
         return states.flip(-1)
 
 
+def along(x, vector):
+    unit = torch.from_numpy(vector / np.linalg.norm(vector)).to(x)
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True) * unit
+
+
 # Of each perturbation the same direction as a function of the clean states at the source.
 PERTURBATIONS = {
     "scaling": (Scaling(), torch.neg),
     "direction": (
         Direction(VECTOR),
         lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True) * VECTOR / VECTOR.norm(),
+    ),
+    "random direction": (
+        RandomDirection(5),
+        lambda x: along(x, np.random.default_rng(5).standard_normal(x.shape[-1])),
     ),
     "mirrored": (Steered(), lambda x: x.flip(-1)),
 }
@@ -136,8 +153,11 @@ def test_a_token_swapped_for_itself_changes_nothing(models):
 
 
 def test_names_of_perturbations():
-    named = [Scaling(), Direction(VECTOR), Direction(VECTOR, "happier"), Swap(TOKEN)]
-    assert [each.name for each in named] == ["scaling", "direction", "happier", "swap"]
+    named = [
+        Scaling(), Direction(VECTOR), Direction(VECTOR, "happier"), RandomDirection(), Swap(TOKEN)
+    ]  # fmt: skip
+    names = ["scaling", "direction", "happier", "random direction", "swap"]
+    assert [each.name for each in named] == names
 
 
 @pytest.mark.parametrize("position", range(7))

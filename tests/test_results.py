@@ -16,7 +16,7 @@ from universal_response import (
 )
 from universal_response.measurement.results import attributes_in
 from universal_response.measurement.schema import kind_in
-from universal_response.sequences import repeated_random_tokens, separated_random_tokens
+from universal_response.sequences import Arrangement, arranged_random_tokens, repeated_random_tokens
 
 FILES = [
     path for path in sorted(RESULTS.glob("*.nc")) if kind_in(attributes_in(path)) == "response"
@@ -118,7 +118,8 @@ def test_shipped_tokens_are_those_of_the_seed(any_file):
     if any_file.attrs["input"] == "tokens":  # with a gap, as `distance` says
         t0 = t - int(any_file.attrs["distance"]) - 1
         generator = np.random.default_rng(0)
-        expected = separated_random_tokens(t0, t - 2 * t0, batch, vocabulary, generator)
+        gap = Arrangement(gap=t - 2 * t0)
+        expected = arranged_random_tokens(t0, batch, vocabulary, generator, gap, True)
     else:
         generator = np.random.default_rng(any_file.attrs["seed"])
         distinct = bool(any_file.attrs["distinct"])

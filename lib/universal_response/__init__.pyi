@@ -27,10 +27,12 @@ from .measurement import (
 )
 from .metrics import InnerProducts
 from .models import REGISTRY, load_model, load_tokenizer, reference_architecture
-from .perturbation import Direction, Scaling, Swap
+from .perturbation import Direction, RandomDirection, Scaling, Swap
 from .propagation import carry, inner_products, linear_inner_products
 from .response import architecture_of
 from .sequences import (
+    Arrangement,
+    arranged_random_tokens,
     read_text,
     read_tokens,
     repeated_random_tokens,
@@ -41,12 +43,15 @@ from .sequences import (
 __all__ = [
     "DEFAULT",
     "REGISTRY",
+    "Arrangement",
     "Direction",
     "InnerProducts",
+    "RandomDirection",
     "Scaling",
     "Settings",
     "Swap",
     "architecture_of",
+    "arranged_random_tokens",
     "carry",
     "claims",
     "companion",

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 # Tensors (sequence token, d_model), not named so: settings are made before PyTorch is imported.
 Vectors = Any
 Embed = Callable[[int], Vectors]
@@ -64,6 +66,23 @@ class Direction:
                 f"perturbation: give a direction of {width} finite numbers that are not all zero"
             )
         return states.norm(dim=-1, keepdim=True) * along / along.norm()
+
+
+@dataclass(frozen=True)
+class RandomDirection:
+    """x -> x + epsilon |x| u, u a random unit vector, the same for every token.
+
+    Attributes:
+        seed: of the vector.
+        name: in words, for the attributes of results.
+    """
+
+    seed: int = 0
+    name: str = "random direction"
+
+    def direction(self, states: Vectors, replaced: Embed) -> Vectors:
+        drawn = np.random.default_rng(self.seed).standard_normal(states.shape[-1])
+        return Direction(drawn).direction(states, replaced)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from measured import MEASURE, few, measured, numbers
 from messages import one_line
 from tiny_models import tiny_model
 from universal_response import (
+    Arrangement,
     Direction,
+    RandomDirection,
     Settings,
     Swap,
     load_results,
@@ -77,6 +79,10 @@ def test_any_file_name_will_do(counted, tmp_path):
         {"sources": 2},
         {"distance": 1},
         {"distinct": True},
+        {"arrangement": Arrangement(gap=2)},
+        {"arrangement": Arrangement(copies=3)},
+        {"arrangement": Arrangement(later="shuffled")},
+        {"perturbation": RandomDirection()},
         {"perturbation": Swap(3)},
         {"perturbation": Direction(np.ones(32))},
     ],
@@ -134,10 +140,31 @@ COMPONENTS = np.random.default_rng(0).normal(size=32)  # none of them a float32
 
 
 @pytest.mark.parametrize(
-    "perturbation", [Swap(3), Swap(3, "three"), Direction(COMPONENTS), Direction(COMPONENTS, "up")]
+    "perturbation",
+    [
+        *(Swap(3), Swap(3, "three"), Direction(COMPONENTS), Direction(COMPONENTS, "up")),
+        *(RandomDirection(0), RandomDirection(5)),
+    ],
 )
 def test_other_perturbations_are_found_again(counted, tmp_path, perturbation):
     asked = dataclasses.replace(SMALL, perturbation=perturbation)
+    results_for("tiny", SMALL, tmp_path)
+    results_for("tiny", asked, tmp_path)
+    found = results_for("tiny", asked, tmp_path)
+    assert len(counted) == 2
+    assert measurement.description(measurement.settings_of(found)) == measurement.description(asked)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arrangement": Arrangement(later="shuffled", copies=3, gap=1)},
+        {"arrangement": Arrangement(later="other"), "distance": 4},
+        {"arrangement": Arrangement(gap=2), "distinct": True, "t0": 4},
+    ],
+)
+def test_other_arrangements_are_found_again(counted, tmp_path, change):
+    asked = dataclasses.replace(SMALL, **change)
     results_for("tiny", SMALL, tmp_path)
     results_for("tiny", asked, tmp_path)
     found = results_for("tiny", asked, tmp_path)

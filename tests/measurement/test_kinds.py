@@ -9,6 +9,7 @@ from measured import MEASURE, SETTINGS, measured, numbers, shapes
 from messages import one_line
 from tiny_models import CONTEXT, LAYERS, VOCABULARY
 from universal_response import (
+    Arrangement,
     Settings,
     load_results,
     measure,
@@ -19,7 +20,7 @@ from universal_response import (
 )
 from universal_response.measurement import settings, sums
 from universal_response.measurement.schema import as_stored
-from universal_response.perturbation import Direction, Swap
+from universal_response.perturbation import Direction, RandomDirection, Swap
 from universal_response.propagation import choice
 
 
@@ -48,6 +49,13 @@ KINDS = {
     ),
     "BOS": Settings.for_tokens(rows(0, "a", "a"), t0=6, **WEAK),
     "three repeats": Settings.for_tokens(rows("a", "a", "a"), t0=6, **WEAK),
+    "drawn with a gap": Settings(t0=5, batch=2, arrangement=Arrangement(gap=3), **WEAK),
+    "drawn and shuffled": Settings(
+        t0=5, batch=2, arrangement=Arrangement(later="shuffled"), distance=4, **WEAK
+    ),
+    "other tokens three times": Settings(
+        t0=4, batch=2, arrangement=Arrangement(later="other", copies=3), **WEAK
+    ),
     "8 sources": Settings(t0=8, batch=3, sources=8, seed=1, **WEAK),
     "8 sources of a text": Settings.for_tokens(rows("a", "b"), sources=8, seed=1, **WEAK),
     "distinct tokens": Settings(t0=5, batch=3, distinct=True, linear=False, **WEAK),
@@ -55,6 +63,7 @@ KINDS = {
     "a single sequence": Settings(t0=4, batch=1, sources=2, **WEAK),
     "l = 2": Settings(t0=4, batch=2, perturbed_position=2, **WEAK),
     "a direction": Settings(t0=4, batch=2, perturbation=Direction(torch.ones(32)), **WEAK),
+    "a random direction": Settings(t0=4, batch=2, perturbation=RandomDirection(3), **WEAK),
     "another token": Settings(t0=4, batch=2, perturbation=Swap(7), **WEAK),
 }
 

@@ -10,7 +10,15 @@ import xarray as xr
 from measured import MEASURE, SETTINGS, half_a_unit, measured, numbers, scale, without_run
 from messages import one_line
 from tiny_models import LAYERS, VOCABULARY
-from universal_response import Settings, measure, measurement, repeated_random_tokens, response
+from universal_response import (
+    Arrangement,
+    Settings,
+    measure,
+    measurement,
+    repeated_random_tokens,
+    response,
+    verify,
+)
 from universal_response.measurement import memory, subject, sums
 from universal_response.metrics import COSINES, LINEAR_METRICS, METRICS
 from universal_response.propagation import linear_inner_products
@@ -19,6 +27,22 @@ from universal_response.propagation import linear_inner_products
 def test_tokens_are_those_of_the_seed(dataset):
     expected = repeated_random_tokens(7, 4, VOCABULARY, np.random.default_rng(7))
     assert np.array_equal(dataset.tokens, expected)
+
+
+@pytest.mark.parametrize("bos", [3, None, VOCABULARY])
+def test_sequences_begin_with_the_bos_token_of_the_model(gpt2, monkeypatch, bos):
+    monkeypatch.setattr(gpt2.original_model.config, "bos_token_id", bos)
+    asked = Settings(t0=4, batch=2, epsilons=(), arrangement=Arrangement(bos=True))
+    if bos != 3:
+        with pytest.raises(ValueError, match=one_line("bos: the model has no BOS token; leave ")):
+            measured(gpt2, asked)
+        return
+    found = measured(gpt2, asked)
+    assert found.tokens.shape == (2, 9)
+    assert (found.tokens[:, 0] == 3).all()
+    assert (found.attrs["bos"], found.attrs["input"]) == (1, "repeated random tokens")
+    assert measurement.settings_of(found).arrangement == asked.arrangement
+    assert verify(found, gpt2).agrees
 
 
 def test_response_is_the_mean_of_the_plain_matrices_along_diagonals(dataset, plain_matrices):

@@ -10,8 +10,8 @@ from messages import one_line
 from tiny_models import CONTEXT
 from universal_response import Settings, measure, measurement, repeated_random_tokens
 from universal_response.measurement import settings
-from universal_response.perturbation import Direction, Scaling, Swap
-from universal_response.sequences import stratified_sources
+from universal_response.perturbation import Direction, RandomDirection, Scaling, Swap
+from universal_response.sequences import Arrangement, stratified_sources
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,7 @@ from universal_response.sequences import stratified_sources
         ("perturbed_position", {"perturbed_position": -1}),
         ("products", {"products": "int8"}),
         ("distinct", {"distinct": True, "t0": 0, "tokens": ((1, 2, 3),)}),
+        ("arrangement", {"arrangement": Arrangement(gap=1), "t0": 0, "tokens": ((1, 2, 3),)}),
     ],
 )
 def test_bad_setting_is_named_in_one_line(name, bad):
@@ -90,6 +91,10 @@ def test_a_seed_that_decides_nothing_is_none():
         ({"distance": 62}, False),
         ({"sources": 8}, False),
         ({"distinct": True}, False),
+        ({"arrangement": Arrangement()}, True),
+        ({"arrangement": Arrangement(gap=1)}, False),
+        ({"arrangement": Arrangement(bos=True)}, False),
+        ({"perturbation": RandomDirection(0)}, False),
         ({"perturbed_position": 1}, False),
         ({"products": "bfloat16"}, False),
         ({"perturbation": Swap(3)}, False),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from universal_response import repeated_random_tokens
-from universal_response.sequences import separated_random_tokens
+from universal_response.sequences import LATER, Arrangement, arranged_random_tokens
 
 sizes = {"t0": st.integers(2, 20), "batch": st.integers(1, 8), "vocabulary": st.integers(2, 300)}
 
@@ -65,36 +65,123 @@ def test_bad_argument_is_named(name, arguments):
         draw(*arguments)
 
 
-# with a gap --------------------------------------------------------------------------------------
+# arrangements ------------------------------------------------------------------------------------
 
 
-@given(t0=st.integers(2, 20), gap=st.integers(0, 20), batch=st.integers(1, 5))
-def test_a_block_comes_again_behind_a_gap_of_other_tokens(t0, gap, batch):
-    tokens = separated_random_tokens(t0, gap, batch, 41, np.random.default_rng(0))
-    assert tokens.shape == (batch, 2 * t0 + gap)
+BOS = 199
+
+
+def arranged(t0, batch, vocabulary=200, distinct=False, **of):
+    generator, arrangement = np.random.default_rng(0), Arrangement(**of)
+    return arranged_random_tokens(t0, batch, vocabulary, generator, arrangement, distinct, BOS)
+
+
+ARRANGEMENTS = st.fixed_dictionaries(
+    {
+        "later": st.sampled_from(LATER),
+        "copies": st.integers(2, 4),
+        "gap": st.integers(0, 5),
+        "bos": st.booleans(),
+    }
+)
+
+
+@given(of=ARRANGEMENTS, t0=st.integers(2, 12), batch=st.integers(1, 5), distinct=st.booleans())
+def test_blocks_stand_as_they_were_arranged(of, t0, batch, distinct):
+    """Cut into its parts by a plain loop, every sequence is what its arrangement says."""
+    tokens = arranged(t0, batch, distinct=distinct, **of)
+    made = Arrangement(**of)
+    assert tokens.shape == (batch, made.length(t0))
     assert tokens.dtype == np.int64
-    assert np.array_equal(tokens[:, :t0], tokens[:, t0 + gap :])
-    for row in tokens[:, : t0 + gap]:
-        assert len(set(row.tolist())) == t0 + gap
-    assert tokens.min() >= 0
-    assert tokens.max() < 41
+    for row in tokens.tolist():
+        if of["bos"]:
+            assert row.pop(0) == BOS
+        blocks, gaps = [row[:t0]], []
+        row = row[t0:]
+        while row:
+            gaps.append(row[: of["gap"]])
+            blocks.append(row[of["gap"] : of["gap"] + t0])
+            row = row[of["gap"] + t0 :]
+        assert len(blocks) == of["copies"]
+        for block in blocks[1:]:
+            assert (block == blocks[0]) or of["later"] != "same"
+            assert sorted(block) == sorted(blocks[0]) or of["later"] == "other"
+        if distinct:
+            others = blocks if of["later"] == "other" else blocks[:1]
+            drawn = [token for part in (*others, *gaps) for token in part]
+            assert len(set(drawn)) == len(drawn)
 
 
-def test_without_a_gap_it_is_the_block_of_distinct_tokens():
-    found = separated_random_tokens(7, 0, 3, 50, np.random.default_rng(4))
-    expected = repeated_random_tokens(7, 3, 50, np.random.default_rng(4), distinct=True)
-    assert np.array_equal(found, expected)
+@given(of=ARRANGEMENTS, distinct=st.booleans())
+def test_smaller_batches_begin_larger_ones_in_every_arrangement(of, distinct):
+    smaller, larger = (arranged(6, n, distinct=distinct, **of) for n in (2, 7))
+    assert np.array_equal(larger[:2], smaller)
+
+
+@given(of=ARRANGEMENTS)
+def test_first_blocks_are_the_papers(of):
+    found = arranged(6, 3, **of)
+    first = int(of["bos"])
+    assert np.array_equal(found[:, first : first + 6], draw(6, 3, 200)[:, :6])
+
+
+def test_shuffled_blocks_are_in_another_order_each():
+    tokens = arranged(64, 4, vocabulary=10_000, later="shuffled", copies=3).reshape(4, 3, 64)
+    blocks = {tuple(block) for row in tokens for block in row}
+    assert len(blocks) == 12
+    # A token stays in its place once a block, on average.
+    stays = (tokens[:, 1:] == tokens[:, :1]).sum(-1)
+    assert stays.max() < 8
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"),
+    ("of", "expected"),
     [
-        ("t0", (1, 2, 1, 10)),
-        ("gap", (4, -1, 1, 10)),
-        ("batch", (4, 2, 0, 10)),
-        ("gap=7: 10 tokens do not make a block of 4 and a gap", (4, 7, 1, 10)),
+        ({}, 15),
+        ({"gap": 5}, 20),
+        ({"copies": 3, "bos": True}, 15),
+        ({"later": "shuffled"}, None),
+        ({"later": "other", "gap": 3}, None),
     ],
 )
-def test_a_bad_argument_of_a_gap_is_named(name, arguments):
-    with pytest.raises(ValueError, match=rf"\A{name}[^\n]*\Z"):
-        separated_random_tokens(*arguments, np.random.default_rng(0))
+def test_where_induction_would_look(of, expected):
+    arrangement = Arrangement(**of)
+    assert arrangement.distance(16) == expected
+    if expected is not None:
+        tokens = arranged(16, 2, distinct=True, **of)
+        assert (tokens[:, -1] == tokens[:, -1 - (expected + 1)]).all()
+
+
+@pytest.mark.parametrize(
+    ("of", "start"),
+    [
+        ({"later": "reversed"}, "later=reversed: choose one of same, shuffled, other"),
+        ({"copies": 1}, "copies=1: use at least 2"),
+        ({"gap": -1}, "gap=-1: use a gap >= 0"),
+    ],
+)
+def test_wrong_arrangements_are_refused(of, start):
+    with pytest.raises(ValueError, match=rf"\A{start}\Z"):
+        Arrangement(**of)
+
+
+@pytest.mark.parametrize(
+    ("of", "start"),
+    [
+        ({"t0": 1, "batch": 1}, "t0=1: "),
+        ({"t0": 4, "batch": 0}, "batch=0: "),
+        ({"t0": 4, "batch": 1, "vocabulary": 1}, "vocabulary_size=1: "),
+        (
+            {"t0": 4, "batch": 1, "vocabulary": 9, "later": "other", "gap": 2, "distinct": True},
+            "distinct: 9 tokens do not make 10 distinct ones",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(of, start):
+    with pytest.raises(ValueError, match=rf"\A{start}[^\n]*\Z"):
+        arranged(**of)
+
+
+def test_without_a_bos_token_there_is_none():
+    with pytest.raises(ValueError, match=r"\Abos: the model has no BOS token; leave it out\Z"):
+        arranged_random_tokens(4, 1, 20, np.random.default_rng(0), Arrangement(bos=True))

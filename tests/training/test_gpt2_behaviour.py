@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from small_gpt2 import NETWORK
-from universal_response.sequences import separated_random_tokens
+from universal_response.sequences import Arrangement, arranged_random_tokens
 from universal_response.training import gpt2
 from universal_response.training.gpt2 import Network, Probe, behaviour
 
@@ -36,7 +36,8 @@ class Known(torch.nn.Module):
 
 @pytest.fixture
 def tokens():
-    return separated_random_tokens(T0, GAP, 70, VOCABULARY, np.random.default_rng(0))
+    generator = np.random.default_rng(0)
+    return arranged_random_tokens(T0, 70, VOCABULARY, generator, Arrangement(gap=GAP), True)
 
 
 def test_a_model_that_knows_is_right_everywhere(tokens):

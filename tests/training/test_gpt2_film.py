@@ -11,7 +11,7 @@ from command_line import run
 from messages import one_line
 from small_gpt2 import FILM, SMALL
 from universal_response import Settings, load_model, load_results, measure, models, save_results
-from universal_response.sequences import repeated_random_tokens, separated_random_tokens
+from universal_response.sequences import Arrangement, arranged_random_tokens, repeated_random_tokens
 from universal_response.training import gpt2
 from universal_response.training.gpt2 import FilmSettings, frames, learning, verify_film
 from universal_response.training.gpt2 import folder as into_folder
@@ -104,7 +104,8 @@ def by_hand(model, phase):
 
 def test_behind_a_gap_it_is_a_measurement_of_the_trained_model(film, folder):
     model = load_model(str(folder / "model"), "cpu", tokenizer=False)
-    tokens = separated_random_tokens(5, 2, 4, 20, np.random.default_rng(0))
+    generator = np.random.default_rng(0)
+    tokens = arranged_random_tokens(5, 4, 20, generator, Arrangement(gap=2), True)
     assert (tokens[:, :5] == tokens[:, 7:]).all()
     settings = Settings.for_tokens(tokens[:2], 0, epsilons=(0.05,))
     found = measure(model, settings).sel(metric="delta").linear

@@ -13,7 +13,7 @@ import pytest
 import torch
 from shipped import RESULTS, shipped_results
 from universal_response import Settings, load_model, measure, models
-from universal_response.sequences import repeated_random_tokens, separated_random_tokens
+from universal_response.sequences import Arrangement, arranged_random_tokens, repeated_random_tokens
 from universal_response.training import gpt2
 from universal_response.training.gpt2 import Gpt2Settings, Network, Probe, verify_film
 
@@ -50,7 +50,8 @@ def check_behaviour(accuracies):
 def check_response(model, gap):
     """At finite strength and in the limit, from the induction heads on to the end."""
     peak = T0 - 1 + gap
-    tokens = separated_random_tokens(T0, gap, 2, 512, np.random.default_rng(7))
+    generator = np.random.default_rng(7)
+    tokens = arranged_random_tokens(T0, 2, 512, generator, Arrangement(gap=gap), True)
     # A few sources of the first block: those that meet themselves again.
     settings = Settings.for_tokens(tokens, distance=peak, epsilons=(0.05,), sources=24)
     found = measure(model, settings).sel(metric="delta")

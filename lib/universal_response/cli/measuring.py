@@ -19,14 +19,18 @@ from universal_response.cli.options import (
     Batch,
     Bos,
     Chunk,
+    Copies,
     Device,
     Distance,
     Distinct,
     Dtype,
     Epsilon0,
     Epsilons,
+    Gap,
+    Later,
     Length,
     Model,
+    Perturb,
     Products,
     Repeat,
     Seed,
@@ -34,10 +38,12 @@ from universal_response.cli.options import (
     TextFile,
     TokensFile,
     check_output,
+    perturbation_from,
     settings_from,
 )
 from universal_response.cli.shipped import shipped
 from universal_response.measurement.settings import Settings
+from universal_response.sequences import PAPER, Arrangement
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -86,7 +92,11 @@ def measure(
     dtype: Dtype = DEFAULT.dtype,
     distance: Distance = None,
     sources: Sources = None,
+    later: Later = PAPER.later,
+    copies: Copies = PAPER.copies,
+    gap: Gap = PAPER.gap,
     distinct: Distinct = False,
+    perturb: Perturb = DEFAULT.perturbation.name,
     products: Products = DEFAULT.products,
     sequences_per_chunk: Chunk = None,
     text: TextFile = None,
@@ -109,10 +119,10 @@ def measure(
     _check_input_options(context)
     settings_of = functools.partial(
         settings_from, model, epsilons, here=scheduler is None, epsilon0=epsilon0, device=device,
-        dtype=dtype, distinct=distinct, products=products, seed=seed,
-        sequences_per_chunk=sequences_per_chunk,
+        dtype=dtype, products=products, seed=seed, sequences_per_chunk=sequences_per_chunk,
+        perturbation=perturbation_from(perturb),
     )  # fmt: skip
-    given = {}
+    given: dict[str, Any] = {}
     if text is not None:
         passages = sequences.read_text(text)
         settings_of()  # what is wrong in any case is said before a tokenizer is loaded
@@ -122,6 +132,9 @@ def measure(
         rows = sequences.read_tokens(tokens, repeat, length)
         t0 = rows.shape[1] // 2 if repeat else 0
         given = _input(Settings.for_tokens(rows, t0))
+    else:
+        arrangement = Arrangement(later=later, copies=copies, gap=gap, bos=bool(bos))
+        given |= {"arrangement": arrangement, "distinct": distinct}
     settings = settings_of(distance=distance, sources=sources, **{"t0": t0, "batch": batch} | given)
     with _executor(scheduler) as executor:
         dataset = measurement.measure_into(out, model, settings, progress=True, executor=executor)
@@ -171,11 +184,17 @@ def _executor(scheduler: str | None) -> Iterator[Executor | None]:
         yield executor
 
 
+_ARRANGED = ("later", "copies", "gap", "distinct")
+_INPUT = (
+    *("text", "tokens", "bos", "repeat", "length", "t0", "batch", "seed", "sources"), *_ARRANGED,
+)  # fmt: skip
+
+
 def _check_input_options(context: typer.Context) -> None:
     """Refuse options that contradict each other or would have no effect."""
     names = [
         name
-        for name in ("text", "tokens", "bos", "repeat", "length", "t0", "batch", "seed", "sources")
+        for name in _INPUT
         if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     ]
     given = [name for name in names if name in ("text", "tokens")]
@@ -185,12 +204,12 @@ def _check_input_options(context: typer.Context) -> None:
         why = f"only for random tokens, not with --{given[0]}"
         # The seed draws sources too.
         seed = () if "sources" in names else ("seed",)
-        useless = [name for name in names if name in ("t0", "batch", *seed)]
+        useless = [name for name in names if name in ("t0", "batch", *_ARRANGED, *seed)]
         if given == ["tokens"] and "bos" in names:
             why, useless = "only with --text; write the BOS id into the file", ["bos"]
     else:
         why = "only with --text or --tokens"
-        useless = [name for name in names if name in ("bos", "repeat", "length")]
+        useless = [name for name in names if name in ("repeat", "length")]
     if useless:
         raise ValueError(f"{useless[0]}: {why}; leave it out")
 

@@ -9,6 +9,7 @@ import typer
 from universal_response import models
 from universal_response.measurement.output import check_file
 from universal_response.measurement.settings import DEFAULT, Settings
+from universal_response.perturbation import Perturbation, RandomDirection, Scaling, Swap
 
 Model = Annotated[str, typer.Option(help="registered name, local folder, or hub id owner/name")]
 T0 = Annotated[int, typer.Option(help="length of the repeated block; a sequence has 2 T0 tokens")]
@@ -34,7 +35,18 @@ Distance = Annotated[
 Sources = Annotated[
     int | None, typer.Option(help="tokens perturbed in each sequence, drawn; all if absent")
 ]
-Distinct = Annotated[bool, typer.Option("--distinct", help="no token twice in a random block")]
+Distinct = Annotated[
+    bool, typer.Option("--distinct", help="no random token twice but by repetition")
+]
+Later = Annotated[
+    str, typer.Option(help="later blocks: the same tokens, the same shuffled, or other ones")
+]
+Copies = Annotated[int, typer.Option(help="number of blocks of random tokens")]
+Gap = Annotated[int, typer.Option(help="other random tokens between two blocks")]
+Perturb = Annotated[
+    str,
+    typer.Option(help="what is done to a token: scaling, direction:SEED (random) or swap:TOKEN"),
+]
 Products = Annotated[
     str, typer.Option(help="in which changes are multiplied: float32, tf32, bfloat16 or auto")
 ]
@@ -51,7 +63,7 @@ Bos = Annotated[
     bool | None,
     typer.Option(
         "--bos/--no-bos",
-        help="put the BOS token before a text, or not; if absent, as the tokenizer does by itself",
+        help="put the BOS token first, or not; if absent, before a text as the tokenizer does",
     ),
 ]
 Repeat = Annotated[
@@ -83,6 +95,21 @@ def settings_from(model: str, epsilons: str, here: bool = True, **others: Any) -
     if here:
         models.check_device(others["device"])
     return Settings(epsilons=strengths, **others)
+
+
+def perturbation_from(text: str) -> Perturbation:
+    """What is done to a token, from an option.
+
+    Raises:
+        ValueError: it is none of those.
+    """
+    name, _, number = text.partition(":")
+    made = {"direction": RandomDirection, "swap": Swap}
+    if text == Scaling.name:
+        return Scaling()
+    if name not in made or not number.isdecimal():
+        raise ValueError(f"perturb={text}: use scaling, direction:SEED or swap:TOKEN")
+    return made[name](int(number))
 
 
 def seeds_from(text: str) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ a file (`attributes_of`, and back: `settings_of`) tell measurements apart by `de
 """
 
 import hashlib
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 import xarray as xr
 
 from universal_response import models
-from universal_response.measurement.settings import RANDOM, Settings
-from universal_response.perturbation import Direction, Scaling, Swap
-from universal_response.sequences import token_rows
+from universal_response.measurement.settings import RANDOM, UNREPEATED, Settings
+from universal_response.perturbation import Direction, RandomDirection, Scaling, Swap
+from universal_response.sequences import PAPER, Arrangement, token_rows
 
 # Settings that change no more than rounding, and what the tokens say already.
 UNDECIDED = ("device", "sequences_per_chunk", "text_sha256")
@@ -68,6 +68,7 @@ def attributes_of(settings: Settings) -> dict[str, object]:
         "epsilon0": settings.epsilon0 if settings.epsilons else "none",
         "seed": settings.seed if settings.drawn else "none",
         "distinct": int(settings.distinct),
+        **_arranged(settings.arrangement),
         "sources": settings.sources or "all",
         "perturbation": perturbation.name,
         "perturbed_position": settings.perturbed_position,
@@ -76,8 +77,9 @@ def attributes_of(settings: Settings) -> dict[str, object]:
     }
     if settings.input == "text":
         found["text_sha256"] = settings.text_sha256
-    if hasattr(perturbation, "token"):
-        found["perturbation_token"] = perturbation.token
+    for name in ("token", "seed"):
+        if hasattr(perturbation, name):
+            found[f"perturbation_{name}"] = getattr(perturbation, name)
     return found
 
 
@@ -96,18 +98,23 @@ def settings_of(dataset: xr.Dataset) -> Settings:
     """
     attrs = dataset.attrs
     t0, distance, epsilon0 = int(attrs["t0"]), attrs["distance"], attrs["epsilon0"]
+    arrangement = _arrangement_of(attrs)
+    expected = ("none", arrangement.distance(t0))
     return Settings(
-        tokens=None if attrs["input"] == RANDOM else token_rows(dataset.tokens.values),
+        tokens=None
+        if attrs["input"] in (RANDOM, UNREPEATED)
+        else token_rows(dataset.tokens.values),
         text_sha256=str(attrs.get("text_sha256", "")),
         t0=t0,
         batch=int(attrs["batch"]),
         epsilons=tuple(dataset.epsilon.values.tolist()),
         epsilon0=Settings.epsilon0 if epsilon0 == "none" else float(epsilon0),
-        distance=None if distance in ("none", t0 - 1) else int(distance),
+        distance=None if distance in expected else int(distance),
         sources=None if attrs["sources"] == "all" else int(attrs["sources"]),
         perturbation=_perturbation_of(dataset),
         perturbed_position=int(attrs["perturbed_position"]),
         seed=0 if attrs["seed"] == "none" else int(attrs["seed"]),
+        arrangement=arrangement,
         distinct=bool(attrs["distinct"]),
         linear="linear" in dataset,
         products=str(attrs["products"]),
@@ -124,7 +131,7 @@ def answer(dataset: xr.Dataset, model: str, settings: Settings) -> xr.Dataset | 
     named = dataset.attrs["model"], dataset.attrs["perturbation"]
     if named != (recorded_name(model), settings.perturbation.name):
         return None
-    if not isinstance(settings.perturbation, (Scaling, Direction, Swap)):
+    if not isinstance(settings.perturbation, (Scaling, Direction, RandomDirection, Swap)):
         return None  # of a perturbation of one's own a file holds the name only
     has, strengths = settings_of(dataset), settings.epsilons
     if has.epsilon0 in strengths and set(strengths) <= set(has.epsilons):
@@ -146,12 +153,28 @@ def same_weights(dataset: xr.Dataset, model: str) -> bool:
     return len(hashes) <= 1
 
 
+def _arranged(arrangement: Arrangement) -> dict[str, object]:
+    """Attributes of an arrangement, where it is not the paper's."""
+    return {
+        name: int(value) if isinstance(value, bool) else value
+        for name, value in asdict(arrangement).items()
+        if value != getattr(PAPER, name)
+    }
+
+
+def _arrangement_of(attrs: dict[Any, Any]) -> Arrangement:
+    usual = asdict(PAPER)
+    return Arrangement(**{name: type(of)(attrs.get(name, of)) for name, of in usual.items()})
+
+
 def _perturbation_of(dataset: xr.Dataset) -> Any:
     name = str(dataset.attrs["perturbation"])
     if "direction" in dataset:
         return Direction(dataset.direction.values, name)
     if "perturbation_token" in dataset.attrs:
         return Swap(int(dataset.attrs["perturbation_token"]), name)
+    if "perturbation_seed" in dataset.attrs:
+        return RandomDirection(int(dataset.attrs["perturbation_seed"]), name)
     if name != Scaling.name:
         raise ValueError(f"perturbation={name}: one of your own; measure it with that object")
     return Scaling()

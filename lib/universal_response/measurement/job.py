@@ -80,7 +80,7 @@ def prepare(model: TransformerBridge, settings: Settings) -> Job:
             f"perturbed_position={settings.perturbed_position}: the model has positions 0 to "
             f"{len(subject.positions) - 1}"
         )
-    tokens = tokens_of(settings, subject.context, subject.vocabulary)
+    tokens = tokens_of(settings, subject.context, subject.vocabulary, subject.bos)
     sources = sources_of(settings)
     choice = choose_products(
         model,

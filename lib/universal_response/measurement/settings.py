@@ -8,9 +8,11 @@ import numpy as np
 from universal_response.number_types import PRODUCTS, check_dtype
 from universal_response.perturbation import Perturbation, Scaling
 from universal_response.sequences import (
+    PAPER,
+    Arrangement,
+    arranged_random_tokens,
     check_block,
     check_rows,
-    repeated_random_tokens,
     stratified_sources,
     text_digest,
     token_rows,
@@ -18,7 +20,7 @@ from universal_response.sequences import (
 )
 
 DEFAULT_EPSILONS = (3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5)
-RANDOM = "repeated random tokens"
+RANDOM, UNREPEATED = "repeated random tokens", "random tokens"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +28,21 @@ class Settings:
     """What is measured: repeated random tokens, or the tokens given.
 
     Attributes:
-        t0: length T0 of the repeated block; a random sequence has T = 2 T0 tokens. With `tokens`
-            given, 0 says that nothing is known to repeat.
+        t0: length T0 of the repeated block, or of the blocks of an arrangement; in the paper's a
+            sequence has T = 2 T0 tokens. With `tokens` given, 0 says that nothing is known to
+            repeat.
         batch: number of sequences averaged over (the paper has 32); that of `tokens` if given.
         epsilons: perturbation strengths, each in (0, 1]; none measures the limit only.
         epsilon0: reference strength of matrices and windows; one of `epsilons`, if there are any.
-        distance: the dj at which a peak is expected: T0 - 1 if None, and nowhere where nothing is
-            known to repeat. The window lies around distance + 1.
+        distance: the dj at which a peak is expected: that of induction if None, T0 - 1 for blocks
+            that follow each other, and nowhere where nothing is known to repeat. The window lies
+            around distance + 1.
         sources: tokens perturbed in each sequence, drawn by `stratified_sources`; all if None.
         perturbation: what is done to a token's vector.
         perturbed_position: position l of the residual stream at which it is done.
         seed: of the random tokens and of the drawn sources; 0 where neither is drawn.
-        distinct: no token occurs twice in a random block.
+        arrangement: of random tokens: the paper's repeated block, or a control of it.
+        distinct: no random token stands twice but by repetition.
         linear: measure the exact limit epsilon -> 0 as well.
         products: number type in which changes are multiplied with weights: `float32`, `tf32`,
             `bfloat16`, or `auto` for the fastest that changes C_delta by less than 1 %.
@@ -60,6 +65,7 @@ class Settings:
     perturbation: Any = Scaling()  # noqa: RUF009 (frozen; a Perturbation, checked below)
     perturbed_position: int = 0
     seed: int = 0
+    arrangement: Arrangement = PAPER
     distinct: bool = False
     linear: bool = True
     products: str = "float32"
@@ -98,18 +104,22 @@ class Settings:
 
     @property
     def input(self) -> str:
-        """What is measured, in words (`repeated random tokens`, `tokens` or `text`)."""
-        return RANDOM if self.tokens is None else "text" if self.text_sha256 else "tokens"
+        """What is measured, in words: (repeated) random tokens, `tokens` or `text`."""
+        if self.tokens is not None:
+            return "text" if self.text_sha256 else "tokens"
+        return UNREPEATED if self.arrangement.distance(self.t0) is None else RANDOM
 
     @property
     def t(self) -> int:
         """Tokens of a sequence, T."""
-        return 2 * self.t0 if self.tokens is None else len(self.tokens[0])
+        return self.arrangement.length(self.t0) if self.tokens is None else len(self.tokens[0])
 
     @property
     def peak(self) -> int | None:
         """The dj at which a peak is expected; None if nowhere."""
-        return self.t0 - 1 if self.distance is None and self.t0 else self.distance
+        if self.distance is not None or not self.t0:
+            return self.distance
+        return self.arrangement.distance(self.t0)
 
     @property
     def drawn(self) -> bool:
@@ -130,8 +140,9 @@ class Settings:
             raise ValueError(f"batch={self.batch}: use at least one sequence, batch >= 1")
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: use a seed >= 0")
-        if self.distinct and self.tokens is not None:
-            raise ValueError("distinct: only for random tokens; leave it out with given ones")
+        for name in ("arrangement", "distinct"):
+            if getattr(self, name) != getattr(Settings, name) and self.tokens is not None:
+                raise ValueError(f"{name}: only for random tokens; leave it out with given ones")
         self._check_strengths()
         self._check_places()
         self._check_perturbation()
@@ -185,9 +196,10 @@ def check_context(settings: Settings, context: int) -> None:
         ValueError: more tokens than the model's context.
     """
     if settings.t > context and settings.tokens is None:
+        shorter = settings.t0 - -(-(settings.t - context) // settings.arrangement.copies)
         raise ValueError(
-            f"t0={settings.t0}: 2 * t0 = {settings.t} tokens exceed the model's context of "
-            f"{context}; use t0 <= {context // 2}"
+            f"t0={settings.t0}: sequences of {settings.t} tokens exceed the model's context of "
+            f"{context}; use t0 <= {shorter}"
         )
     if settings.t > context:
         raise ValueError(
@@ -196,18 +208,22 @@ def check_context(settings: Settings, context: int) -> None:
         )
 
 
-def tokens_of(settings: Settings, context: int, vocabulary: int) -> np.ndarray:
+def tokens_of(
+    settings: Settings, context: int, vocabulary: int, bos: int | None = None
+) -> np.ndarray:
     """The tokens to measure (sequence, token).
 
     Raises:
-        ValueError: more tokens than the model's context, or an id outside its vocabulary.
+        ValueError: more tokens than the model's context, an id outside its vocabulary, or no BOS
+            token where one is asked for.
     """
     check_context(settings, context)
     if settings.tokens is None:
         generator = np.random.default_rng(settings.seed)
-        return repeated_random_tokens(
-            settings.t0, settings.batch, vocabulary, generator, settings.distinct
-        )
+        return arranged_random_tokens(
+            settings.t0, settings.batch, vocabulary, generator, settings.arrangement,
+            settings.distinct, bos,
+        )  # fmt: skip
     wrong = [token for row in settings.tokens for token in row if not 0 <= token < vocabulary]
     if wrong:
         raise ValueError(

@@ -28,6 +28,7 @@ class Subject:
         memory: of the device, bytes.
         context: the most tokens a sequence may have.
         vocabulary: number of token ids.
+        bos: id of the BOS token; None if there is none.
         attributes: of the results, as far as they belong to the model and its machine.
     """
 
@@ -37,6 +38,7 @@ class Subject:
     memory: int
     context: int
     vocabulary: int
+    bos: int | None
     attributes: dict[str, object]
 
 
@@ -54,8 +56,15 @@ def describe(model: TransformerBridge) -> Subject:
         device_memory(device),
         model.cfg.n_ctx,
         model.cfg.d_vocab,
+        bos_token(model),
         attributes,
     )
+
+
+def bos_token(model: TransformerBridge) -> int | None:
+    """The BOS token that a model's configuration names, if it is in its vocabulary."""
+    named = getattr(model.original_model.config, "bos_token_id", None)
+    return named if named is not None and named < model.cfg.d_vocab else None
 
 
 def describe_machine(device: torch.device) -> dict[str, object]:

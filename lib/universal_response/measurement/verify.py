@@ -10,9 +10,10 @@ from universal_response.measurement import _version2
 from universal_response.measurement.description import settings_of
 from universal_response.measurement.measure import measure
 from universal_response.measurement.settings import Settings, sources_of, tokens_of
+from universal_response.measurement.subject import bos_token
 from universal_response.metrics import COSINES, QUADRATIC
 from universal_response.models import Provenance, load_model
-from universal_response.sequences import token_rows
+from universal_response.sequences import PAPER, token_rows
 
 RELATIVE = 1e-3  # of a number; of a cosine absolute
 TURNLESS = 1e-9  # of C_delta^2: where D is parallel to x, a turn is what rounding leaves of it
@@ -71,6 +72,9 @@ def verify(
     asked = replace(
         settings,
         tokens=token_rows(dataset.tokens.values[:1]),
+        t0=0,
+        distance=settings.peak,
+        arrangement=PAPER,
         distinct=False,
         epsilons=(settings.epsilon0,) if quick and epsilons else epsilons,
         linear=settings.linear and not (quick and epsilons),
@@ -102,7 +106,7 @@ def _check_identity(dataset: xr.Dataset, settings: Settings, model: TransformerB
     loaded = getattr(model, "provenance", Provenance()).weights_sha256
     if "unknown" not in (loaded, recorded):
         check_weights(recorded, loaded)
-    tokens = tokens_of(settings, model.cfg.n_ctx, model.cfg.d_vocab)
+    tokens = tokens_of(settings, model.cfg.n_ctx, model.cfg.d_vocab, bos_token(model))
     for name, expected in (("tokens", tokens), ("sources", sources_of(settings))):
         if not np.array_equal(expected, dataset[name].values):
             raise ValueError(f"{name}: not those of seed={settings.seed}; the file was changed")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from universal_response.sequences import separated_random_tokens
+from universal_response.sequences import Arrangement, arranged_random_tokens
 from universal_response.training.gpt2.settings import Network
 
 SEQUENCES_AT_A_TIME = 64
@@ -58,8 +58,8 @@ def judged(
     for probe in PROBES:
         if probe.fits(network):
             generator = np.random.default_rng(seed)
-            tokens = separated_random_tokens(
-                probe.t0, probe.gap, sequences, network.vocabulary, generator
+            tokens = arranged_random_tokens(
+                probe.t0, sequences, network.vocabulary, generator, Arrangement(gap=probe.gap), True
             )
             found[probe.name] = float(accuracy(model, tokens, probe.t0, probe.offset).mean())
     return found

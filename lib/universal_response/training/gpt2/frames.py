@@ -7,7 +7,11 @@ import xarray as xr
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.measurement import Settings, measure
-from universal_response.sequences import repeated_random_tokens, separated_random_tokens
+from universal_response.sequences import (
+    Arrangement,
+    arranged_random_tokens,
+    repeated_random_tokens,
+)
 from universal_response.training.gpt2.behaviour import accuracy, loss
 from universal_response.training.gpt2.curriculum import Phase
 from universal_response.training.gpt2.settings import Gpt2Settings
@@ -69,7 +73,10 @@ def sequences_of(film: FilmSettings, phase: Phase) -> np.ndarray:
 def gap_sequences_of(film: FilmSettings, phase: Phase) -> np.ndarray:
     """The same (sequence, token) with unseen tokens between the blocks."""
     generator = np.random.default_rng(film.seed)
-    return separated_random_tokens(phase.t0, film.gap, film.evaluated_on, phase.tokens, generator)
+    arrangement = Arrangement(gap=film.gap)
+    return arranged_random_tokens(
+        phase.t0, film.evaluated_on, phase.tokens, generator, arrangement, True
+    )
 
 
 def frame(model: TransformerBridge, film: FilmSettings, phase: Phase) -> xr.Dataset:
