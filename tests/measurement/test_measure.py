@@ -35,9 +35,9 @@ def test_sequences_begin_with_the_bos_token_of_the_model(gpt2, monkeypatch, bos)
     asked = Settings(t0=4, batch=2, epsilons=(), arrangement=Arrangement(bos=True))
     if bos != 3:
         with pytest.raises(ValueError, match=one_line("bos: the model has no BOS token; leave ")):
-            measured(gpt2, asked)
+            measure(gpt2, asked)
         return
-    found = measured(gpt2, asked)
+    found = measure(gpt2, asked)
     assert found.tokens.shape == (2, 9)
     assert (found.tokens[:, 0] == 3).all()
     assert (found.attrs["bos"], found.attrs["input"]) == (1, "repeated random tokens")
