@@ -8,6 +8,7 @@ from .architecture import (
 from .device import check_device, resolve_device
 from .loading import bridged, load_model, load_tokenizer
 from .messages import first_line
+from .random_weights import SUFFIX, base_of, is_random, random_digest
 from .registry import MODELS, REGISTRY, RegisteredModel, reference_architecture, title
 from .weights import (
     SHIPPED,
@@ -24,10 +25,12 @@ __all__ = [
     "MODELS",
     "REGISTRY",
     "SHIPPED",
+    "SUFFIX",
     "Provenance",
     "RegisteredModel",
     "WeightsUnavailable",
     "architecture",
+    "base_of",
     "bridge_config",
     "bridged",
     "cache_folder",
@@ -37,8 +40,10 @@ __all__ = [
     "fetch_weights",
     "first_line",
     "is_here",
+    "is_random",
     "load_model",
     "load_tokenizer",
+    "random_digest",
     "reference_architecture",
     "reference_config",
     "resolve_device",

@@ -10,6 +10,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
 
 from universal_response.models.messages import first_line, quiet
+from universal_response.models.random_weights import base_of
 from universal_response.models.registry import REGISTRY, title
 from universal_response.models.weights import WeightsUnavailable, locate
 
@@ -30,6 +31,7 @@ def config_of(name_or_path: str) -> transformers.PretrainedConfig:
         ValueError: unknown model, or a folder without a usable configuration.
         WeightsUnavailable: the configuration of a hub id cannot be fetched.
     """
+    name_or_path = base_of(name_or_path)
     if name_or_path in REGISTRY:
         return reference_config(name_or_path)
     folder = Path(name_or_path)
@@ -72,13 +74,13 @@ def bridge_config(name: str, model: Any) -> Any:
 
 def described(cfg: Any, model: torch.nn.Module) -> dict[str, str | int]:
     """What Table 1 says of a model, from the `cfg` of its bridge and its parameters."""
-    name = cfg.model_name
+    name, base = cfg.model_name, base_of(cfg.model_name)
     n_key_value = cfg.n_key_value_heads or cfg.n_heads
     heads = f"{cfg.n_heads}" + (f" ({n_key_value} key/value)" if n_key_value < cfg.n_heads else "")
     positional = {"rotary": "rotary", "standard": "learned", "alibi": "ALiBi"}
     return {
         "model": title(name),
-        "family": REGISTRY[name].family if name in REGISTRY else cfg.architecture,
+        "family": REGISTRY[base].family if base in REGISTRY else cfg.architecture,
         "layers": cfg.n_layers,
         "width": cfg.d_model,
         "heads": heads,

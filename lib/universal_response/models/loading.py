@@ -13,6 +13,7 @@ from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_f
 from universal_response.models.conversion import converted
 from universal_response.models.device import resolve_device
 from universal_response.models.messages import first_line, quiet
+from universal_response.models.random_weights import base_of, is_random, redrawn
 from universal_response.models.registry import REGISTRY
 from universal_response.models.weights import (
     Provenance,
@@ -37,7 +38,8 @@ def load_model(
 
     Args:
         name_or_path: a registered name (see `REGISTRY`), a local folder with a Hugging Face
-            checkpoint in safetensors or a single GGUF file, or a hub id of the form `owner/name`.
+            checkpoint in safetensors or a single GGUF file, or a hub id of the form `owner/name`;
+            with `@random` behind it for the same architecture with random weights, a control.
         device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
         dtype: `float32`, `float64`, `bfloat16` or `float16`.
         tokenizer: load the tokenizer as well; random-token measurements do not need it.
@@ -61,6 +63,8 @@ def load_model(
                 trust_remote_code=False,
                 **options,
             )
+            if is_random(name_or_path):
+                model = redrawn(model)
             loaded = _load_tokenizer(source, options) if tokenizer else None
             bridge = bridged(model.to(resolved_device), provenance.model, loaded)
     except SafetensorError as error:
@@ -128,7 +132,7 @@ def _readable(
     source: str, options: dict[str, str], provenance: Provenance
 ) -> tuple[str, dict[str, str]]:
     """What `locate` found, but for a registered GGUF file its conversion, which loads sooner."""
-    if not options or provenance.model not in REGISTRY:
+    if not options or base_of(provenance.model) not in REGISTRY:
         return source, options
     try:
         return str(converted(Path(source) / options["gguf_file"])), {}

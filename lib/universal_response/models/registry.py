@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from universal_response.models.random_weights import base_of, is_random
+
 
 @dataclass(frozen=True)
 class RegisteredModel:
@@ -260,4 +262,6 @@ def reference_architecture(name: str) -> dict[str, str | int]:
 
 def title(model: str) -> str:
     """How figures and tables call a model: its registered title, or the last part of its name."""
-    return REGISTRY[model].title if model in REGISTRY else model.rstrip("/").split("/")[-1]
+    base = base_of(model)
+    found = REGISTRY[base].title if base in REGISTRY else base.rstrip("/").split("/")[-1]
+    return f"{found}, random weights" if is_random(model) else found

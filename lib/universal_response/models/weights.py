@@ -13,6 +13,7 @@ from pathlib import Path
 
 import platformdirs
 
+from universal_response.models.random_weights import base_of, is_random, random_digest
 from universal_response.models.registry import REGISTRY, RegisteredModel
 
 # Folders of the models that the library brings along, by name.
@@ -82,6 +83,8 @@ def fetch_weights(name: str, progress: bool = False) -> Path:
 
 def weights_sha256(name_or_path: str) -> str:
     """Hash of a model's weights without loading them; `unknown` where none are on this machine."""
+    if is_random(name_or_path):
+        return random_digest(weights_sha256(base_of(name_or_path)))
     registered = REGISTRY.get(name_or_path)
     if registered and registered.sha256:
         return registered.sha256
@@ -127,8 +130,9 @@ def check_model(name_or_path: str) -> None:
     Raises:
         ValueError: neither a registered name, nor a folder, nor of the form of a hub id.
     """
-    on_hub = name_or_path.count("/") == 1 and not name_or_path.startswith((".", "/", "~"))
-    if not (name_or_path in REGISTRY or Path(name_or_path).is_dir() or on_hub):
+    base = base_of(name_or_path)
+    on_hub = base.count("/") == 1 and not base.startswith((".", "/", "~"))
+    if not (base in REGISTRY or Path(base).is_dir() or on_hub):
         raise ValueError(
             f"model={name_or_path}: neither a registered name ({', '.join(REGISTRY)}), nor an "
             "existing folder, nor a hub id of the form owner/name"
@@ -138,6 +142,10 @@ def check_model(name_or_path: str) -> None:
 def locate(name_or_path: str, progress: bool) -> tuple[str, dict[str, str], Provenance]:
     """What to hand to transformers, and where it comes from."""
     check_model(name_or_path)
+    if is_random(name_or_path):
+        source, options, of = locate(base_of(name_or_path), progress)
+        digest = random_digest(of.weights_sha256)
+        return source, options, Provenance(name_or_path, digest, "none")
     registered = REGISTRY.get(name_or_path)
     if registered and registered.sha256:
         file = fetch_weights(name_or_path, progress)
