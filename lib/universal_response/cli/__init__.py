@@ -1,4 +1,4 @@
-"""Command line: plan, measure, verify, heads, train, figures, student-notebooks, models."""
+"""Command line: measure, verify, heads, propagator, train, figures, and more."""
 
 import os
 import sys
@@ -19,6 +19,7 @@ app.command("plan")(measuring.show_plan)
 app.command("measure")(measuring.measure)
 app.command("verify")(measuring.verify)
 app.command("heads")(studying.study_heads)
+app.command("propagator")(studying.measure_propagator)
 train = typer.Typer(no_args_is_help=True, help="Train a model, and watch how induction is learned.")
 train.command("letters")(learning.train_letters)
 train.command("gpt2-induction")(learning.train_gpt2)

@@ -11,7 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from universal_response import heads, measurement, models, sequences, subtraction, training
+from universal_response import (
+    heads,
+    measurement,
+    models,
+    propagator,
+    sequences,
+    subtraction,
+    training,
+)
 from universal_response.cli.options import (
     DEFAULT,
     DEFAULT_EPSILONS,
@@ -239,6 +247,8 @@ def _verify_one(path: Path, quick: bool) -> bool:
             model = _loaded(dataset.attrs["model"], dataset.attrs["dtype"])
             if kind == "heads":
                 outcome = heads.verify_heads(dataset, model)
+            elif kind == "propagator":
+                outcome = propagator.verify_propagator(dataset, model, quick)
             else:
                 outcome = measurement.verify(dataset, model, progress=True, quick=quick)
     except models.WeightsUnavailable as error:

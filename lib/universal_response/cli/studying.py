@@ -1,13 +1,14 @@
-"""Commands that study what is inside a model: heads."""
+"""Commands that study what is inside a model: heads, propagator."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from universal_response import heads, models
+from universal_response import heads, models, propagator
 from universal_response.cli.options import (
     T0,
+    Batch,
     Device,
     Dtype,
     Model,
@@ -15,6 +16,8 @@ from universal_response.cli.options import (
     check_output,
 )
 from universal_response.heads.study.settings import HeadSettings
+from universal_response.propagator.settings import DEFAULT as _PROPAGATOR
+from universal_response.propagator.settings import PropagatorSettings
 
 _DEFAULT = HeadSettings()
 
@@ -71,3 +74,33 @@ def study_heads(
         for name in heads.CLASSES
     )
     typer.echo(f"{out}: {model}, heads: {named}; {found.attrs['wall_time_s']} s")
+
+
+def measure_propagator(
+    out: Annotated[Path, typer.Option(help="NetCDF file to write")],
+    model: Model = "smollm2-135m",
+    t0: T0 = _PROPAGATOR.t0,
+    batch: Batch = _PROPAGATOR.batch,
+    sources: Annotated[
+        int, typer.Option(help="tokens perturbed in each sequence, in its first block")
+    ] = _PROPAGATOR.sources,
+    seed: Seed = _PROPAGATOR.seed,
+    device: Device = _PROPAGATOR.device,
+    dtype: Dtype = _PROPAGATOR.dtype,
+) -> None:
+    """Perturb every position of the residual stream, and measure the response at all later ones.
+
+    Killed, the same command goes on from the last finished position.
+    """
+    check_output(out)
+    settings = PropagatorSettings(
+        t0=t0, batch=batch, sources=sources, seed=seed, device=device, dtype=dtype
+    )
+    models.check_model(model)
+    models.check_device(device)
+    found = propagator.measure_propagator_into(out, model, settings, progress=True)
+    sizes = found.sizes
+    typer.echo(
+        f"{out}: {model}, from {sizes['perturbed_position']} positions to {sizes['position']}; "
+        f"{found.attrs['wall_time_s']} s"
+    )

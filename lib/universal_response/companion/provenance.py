@@ -16,6 +16,7 @@ from universal_response.measurement import (
     kind_of,
     settings_of,
 )
+from universal_response.propagator import PropagatorSettings, propagator_settings_of
 from universal_response.training import StudySettings, study_settings_of
 
 
@@ -42,6 +43,9 @@ def command(dataset: xr.Dataset) -> str:
     if kind_of(dataset) == "heads":
         said = f"universal-response heads --out FILE --model {dataset.attrs['model']}"
         return said + _options(head_settings_of(dataset), HeadSettings())
+    if kind_of(dataset) == "propagator":
+        said = f"universal-response propagator --out FILE --model {dataset.attrs['model']}"
+        return said + _options(propagator_settings_of(dataset), PropagatorSettings())
     if kind_of(dataset) == "training":
         said = "universal-response train letters --out FILE"
         return said + _options(study_settings_of(dataset), StudySettings())

@@ -7,10 +7,11 @@ from .description import (
     same_weights,
     settings_of,
 )
-from .find import results_for, results_for_text
+from .find import already_there, results_for, results_for_text
 from .job import SEQUENCES_PER_SHARD
 from .measure import measure, measure_into
 from .memory import bytes_of_strength, strengths_at_a_time
+from .parts import Parts, identity_of
 from .results import load_results, made_into, save_results
 from .schema import SCHEMA_VERSIONS, kind_of, leading_bits, stored_bits
 from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings
@@ -24,8 +25,10 @@ __all__ = [
     "RANDOM",
     "SCHEMA_VERSIONS",
     "SEQUENCES_PER_SHARD",
+    "Parts",
     "Settings",
     "Verification",
+    "already_there",
     "bytes_of_strength",
     "check_weights",
     "code",
@@ -35,6 +38,7 @@ __all__ = [
     "device_memory",
     "file_stem",
     "git_commit",
+    "identity_of",
     "kind_of",
     "leading_bits",
     "load_results",

@@ -1,7 +1,7 @@
 """Results that are here already, and else measured."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from universal_response.measurement.description import (
     answer,
     recorded_name,
     results_name,
+    same_weights,
     settings_of,
 )
 from universal_response.measurement.results import attributes_in, load_results
@@ -87,6 +88,33 @@ def results_for_text(
     tokenizer = models.load_tokenizer(model)
     settings = Settings.for_text(text, tokenizer, bos, repeat, length, **others)
     return results_for(model, settings, folder, also, progress)
+
+
+def already_there(
+    name: str,
+    kind: str,
+    folders: Sequence[str | Path],
+    model: str | None = None,
+    fits: Callable[[xr.Dataset], bool] = lambda found: True,
+) -> xr.Dataset | None:
+    """A results file of this name, the first that is of the model and fits; None if none is.
+
+    Args:
+        name: of the file.
+        kind: of results.
+        folders: where it is looked for.
+        model: what `load_model` takes; any if None.
+        fits: whether results are those asked for.
+    """
+    for path in (Path(folder) / name for folder in folders):
+        if path.exists():
+            found = load_results(path, kind=kind)
+            of_model = model is None or (
+                found.attrs["model"] == recorded_name(model) and same_weights(found, model)
+            )
+            if of_model and fits(found):
+                return found
+    return None
 
 
 def _files_in(*folders: str | Path, **attributes: object) -> Iterator[xr.Dataset]:

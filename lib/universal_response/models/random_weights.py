@@ -33,14 +33,11 @@ def redrawn(model: Any) -> Any:
     Matrices are normal with the standard deviation that the configuration names, and drawn by NumPy
     so that they are the same everywhere; gains and biases are as the architecture begins.
     """
-    import torch  # slow to import, and names alone need none of it
-
     fresh = type(model)(model.config).to(next(model.parameters()).dtype)
     generator = np.random.default_rng(SEED)
     spread = getattr(model.config, "initializer_range", 0.02)
-    with torch.no_grad():
-        for weights in fresh.parameters():
-            if weights.ndim > 1:
-                drawn = generator.standard_normal(tuple(weights.shape), dtype=np.float32)
-                weights.copy_(torch.from_numpy(drawn) * spread)
+    for weights in fresh.parameters():
+        if weights.ndim > 1:
+            drawn = generator.standard_normal(tuple(weights.shape), dtype=np.float32)
+            weights.data.copy_(weights.new_tensor(drawn * np.float32(spread)))
     return fresh

@@ -6,13 +6,7 @@ from pathlib import Path
 import xarray as xr
 
 from universal_response import subtraction
-from universal_response.measurement import (
-    file_stem,
-    load_results,
-    recorded_name,
-    same_weights,
-    save_results,
-)
+from universal_response.measurement import already_there, file_stem, load_results, save_results
 
 
 def subtraction_for(
@@ -29,10 +23,8 @@ def subtraction_for(
     if model.endswith(".nc"):
         return load_results(model, kind="subtraction")
     name = f"subtraction-{file_stem(model)}.nc"
-    for path in (Path(folder) / name for folder in (*also, runs)):
-        if path.exists():
-            found = load_results(path, kind="subtraction")
-            if found.attrs["model"] == recorded_name(model) and same_weights(found, model):
-                return found
+    found = already_there(name, "subtraction", (*also, runs), model)
+    if found is not None:
+        return found
     found = subtraction.measure_subtraction(model, progress=progress)
     return load_results(save_results(found, Path(runs) / name), kind="subtraction")

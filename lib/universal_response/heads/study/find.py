@@ -1,13 +1,14 @@
 """Studies of heads that are here already, and else made."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import xarray as xr
 
 from universal_response import heads
 from universal_response.heads.study.settings import HeadSettings, head_settings_of
-from universal_response.measurement import file_stem, load_results, recorded_name, same_weights
+from universal_response.measurement import already_there, file_stem, load_results
 
 
 def heads_for(
@@ -29,14 +30,10 @@ def heads_for(
     if model.endswith(".nc"):
         return load_results(model, kind="heads")
     settings, name = settings or HeadSettings(), f"heads-{file_stem(model)}.nc"
-    for path in (Path(folder) / name for folder in (*also, runs)):
-        if path.exists():
-            found = load_results(path, kind="heads")
-            asked = head_settings_of(found) == settings
-            if (
-                asked
-                and found.attrs["model"] == recorded_name(model)
-                and same_weights(found, model)
-            ):
-                return found
+    asked = replace(settings, device=HeadSettings.device)
+    found = already_there(
+        name, "heads", (*also, runs), model, lambda one: head_settings_of(one) == asked
+    )
+    if found is not None:
+        return found
     return heads.study_heads_into(Path(runs) / name, model, settings, progress)

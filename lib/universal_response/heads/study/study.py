@@ -1,12 +1,10 @@
 """The whole study: part after part, each kept as soon as it is finished."""
 
-import hashlib
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
@@ -17,11 +15,10 @@ from universal_response.heads.study.settings import HeadSettings
 from universal_response.measurement import (
     RANDOM,
     SCHEMA_VERSIONS,
-    code,
+    Parts,
     describe,
-    load_results,
+    identity_of,
     made_into,
-    save_results,
 )
 from universal_response.models import load_model
 from universal_response.propagation import positions
@@ -75,17 +72,12 @@ def study_heads(
             model, settings.device, settings.dtype, tokenizer=False, progress=progress
         )
     material, subject = Material(model, settings), describe(model)
-    known = _identity(subject.attributes, settings)
+    known = identity_of(subject.attributes, settings, _CODE)
+    parts = Parts(Path(folder) if folder else None, "heads", known)
     with tqdm(PARTS.items(), disable=not progress, unit="part") as bar:
         for name, measure in bar:
             bar.set_description(name)
-            part = _kept(folder, name, known)
-            if part is None:
-                began = time.perf_counter()
-                part = measure(material)
-                seconds = time.perf_counter() - began
-                part = _keep(folder, name, part.assign_attrs(identity=known, seconds=seconds))
-            material.done[name] = part
+            material.done[name] = parts.made(name, partial(measure, material))
     at = positions(model)
     attributes = subject.attributes | {
         "kind": "heads",
@@ -116,27 +108,3 @@ def study_heads_into(
         ValueError: the path is a folder, or as for `study_heads`.
     """
     return made_into(path, lambda parts: study_heads(model, settings, progress, parts), "heads")
-
-
-def _identity(recorded: dict[str, object], settings: HeadSettings) -> str:
-    parts = (recorded["weights_sha256"], repr(settings), recorded["versions"], code(_CODE))
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _kept(folder: str | Path | None, name: str, known: str) -> xr.Dataset | None:
-    """A finished part; none if it is absent, damaged or of another study."""
-    if folder is None:
-        return None
-    try:
-        found = load_results(Path(folder) / f"{name}.nc", kind="heads")
-    except (ValueError, FileNotFoundError):
-        return None
-    return found if found.attrs.get("identity") == known else None
-
-
-def _keep(folder: str | Path | None, name: str, part: xr.Dataset) -> xr.Dataset:
-    part = part.map(lambda each: each.astype(np.float32) if each.dtype == float else each)
-    if folder is not None:
-        about = {"kind": "heads", "schema_version": SCHEMA_VERSIONS["heads"]}
-        save_results(part.assign_attrs(about), Path(folder) / f"{name}.nc")
-    return part

@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from universal_response import training
-from universal_response.measurement import load_results
+from universal_response.measurement import already_there
 from universal_response.training.study.settings import StudySettings, study_settings_of
 
 NAME = "training-letters.nc"
@@ -28,9 +28,10 @@ def training_for(
         progress: show progress bars while training.
     """
     settings = settings or StudySettings()
-    for path in (Path(folder) / NAME for folder in (*also, runs)):
-        if path.exists():
-            found = load_results(path, kind="training")
-            if study_settings_of(found) == replace(settings, device=StudySettings.device):
-                return found
+    asked = replace(settings, device=StudySettings.device)
+    found = already_there(
+        NAME, "training", (*also, runs), fits=lambda found: study_settings_of(found) == asked
+    )
+    if found is not None:
+        return found
     return training.study_training_into(Path(runs) / NAME, settings, progress)
