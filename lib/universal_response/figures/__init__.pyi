@@ -42,6 +42,7 @@ from .learning import heads_panel, learning, over_training, splits_panel, streng
 from .linear_limit import approach_panel, explained_panel, linear_limit, orders_panel
 from .peak_shift import peak_shift
 from .prompt import LABEL_LENGTH, LABEL_POINTS, prompt_matrix
+from .propagator import end_panel, propagator, ratio_map_panel, response_panel
 from .save import save
 from .style import (
     ACCENT,
@@ -102,6 +103,7 @@ __all__ = [
     "distances_panel",
     "drawn_values",
     "edited_panel",
+    "end_panel",
     "epsilon_colours",
     "error_map_panel",
     "error_panel",
@@ -139,8 +141,11 @@ __all__ = [
     "places_panel",
     "probes_panel",
     "prompt_matrix",
+    "propagator",
+    "ratio_map_panel",
     "ratio_panel",
     "reading_panel",
+    "response_panel",
     "saturation_panel",
     "save",
     "share_panel",
