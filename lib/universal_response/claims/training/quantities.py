@@ -107,10 +107,14 @@ def contrast_at_end(study: xr.Dataset) -> np.ndarray:
     return summaries.contrast(study, RESPONSES).isel(time=-1).values
 
 
-def lag(study: xr.Dataset) -> np.ndarray:
-    """When S is half-way over when strength is, seed by seed."""
-    found = summaries.half_points(study, RESPONSES)
-    return (found.contrast / found.strength).values
+def lag(behind: str) -> Quantity:
+    """When S is half-way over when the loss, or the strength, is, seed by seed."""
+
+    def quantity(study: xr.Dataset) -> np.ndarray:
+        found = summaries.half_points(study, RESPONSES)
+        return (found.contrast / found[behind]).values
+
+    return quantity
 
 
 def leak(study: xr.Dataset) -> np.ndarray:

@@ -231,10 +231,17 @@ TRAINING_CLAIMS = (
         lambda contrast: contrast > 0.25,
     ),
     Claim(
-        "The response follows the attention and does not announce it.",
+        "The response does not announce the fall of the loss.",
         BEYOND,
-        "sequences until S is half of what it becomes, over the same of the induction strength",
-        of.lag,
+        "sequences until S is half of what it becomes, over those until the loss is half-way down",
+        of.lag("loss"),
+        lambda ratio: ratio > 1,
+    ),
+    Claim(
+        "Nor does it announce the attention.",
+        BEYOND,
+        "the same over those until the induction strength is half of what it becomes",
+        of.lag("strength"),
         lambda ratio: ratio > 1,
     ),
     Claim(
