@@ -1,6 +1,7 @@
 from . import (
     claims,
     companion,
+    controls,
     figures,
     heads,
     measurement,
@@ -56,6 +57,7 @@ __all__ = [
     "carry",
     "claims",
     "companion",
+    "controls",
     "exercises",
     "explorer",
     "figures",

@@ -18,6 +18,7 @@ app = typer.Typer(
 app.command("plan")(measuring.show_plan)
 app.command("measure")(measuring.measure)
 app.command("verify")(measuring.verify)
+app.command("controls")(measuring.measure_controls)
 app.command("heads")(studying.study_heads)
 app.command("propagator")(studying.measure_propagator)
 train = typer.Typer(no_args_is_help=True, help="Train a model, and watch how induction is learned.")

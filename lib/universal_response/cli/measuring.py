@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from universal_response import (
+    controls,
     heads,
     measurement,
     models,
@@ -46,6 +47,7 @@ from universal_response.cli.options import (
     TextFile,
     TokensFile,
     check_output,
+    check_writable,
     perturbation_from,
     settings_from,
 )
@@ -148,6 +150,20 @@ def measure(
         dataset = measurement.measure_into(out, model, settings, progress=True, executor=executor)
     size = f"{settings.batch} sequences of {dataset.sizes['token']} tokens"
     typer.echo(f"{out}: {model}, {settings.input}, {size}, {dataset.attrs['wall_time_s']} s")
+
+
+def measure_controls(
+    out: Annotated[Path, typer.Option(help="folder for control-NAME-MODEL.nc")],
+    model: Annotated[str, typer.Option(help="registered name")] = "smollm2-135m",
+) -> None:
+    """Measure every control of a model: other tokens, other arrangements, other perturbations.
+
+    Those that are in the folder already are kept.
+    """
+    check_writable(out)
+    models.check_model(model)
+    paths = controls.measure_controls(model, out, progress=True)
+    typer.echo(f"{out}: {len(paths)} controls of {model}")
 
 
 def verify(

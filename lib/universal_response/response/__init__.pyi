@@ -36,11 +36,13 @@ from .selecting import (
     second_attention_on,
     window,
 )
+from .significance import above, holm
 
 __all__ = [
     "POWER",
     "Estimate",
     "InductionOnset",
+    "above",
     "architecture_of",
     "at_epsilon",
     "bootstrap_weights",
@@ -51,6 +53,7 @@ __all__ = [
     "geometric_mean",
     "geometric_over_pairs",
     "higher_orders",
+    "holm",
     "in_window",
     "increments",
     "increments_at_peak",

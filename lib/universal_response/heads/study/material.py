@@ -15,10 +15,10 @@ from universal_response.heads.logits import Unembedding, unembedding_of
 from universal_response.heads.outputs import Metric, Outputs, mean_by_position, outputs
 from universal_response.heads.replacing import Head
 from universal_response.heads.scores import SCORES, attention_scores
-from universal_response.heads.significance import above, holm
 from universal_response.heads.study.settings import HeadSettings
 from universal_response.heads.summaries import CLASSES, mean_and_error
 from universal_response.heads.weights import LayerWeights, layer_weights
+from universal_response.response.significance import above, holm
 from universal_response.sequences import repeated_random_tokens
 
 

@@ -1,4 +1,4 @@
-"""Which heads do something: more than by chance, of many asked at once."""
+"""More than by chance, of many asked at once."""
 
 import numpy as np
 from jaxtyping import Bool, Float
