@@ -13,7 +13,7 @@ import nbformat
 import papermill
 import pytest
 import yaml
-from stored_notebooks import read
+from stored_notebooks import code_cells, printed, read
 from tiny_models import tiny_hf_model
 from universal_response import Settings, load_results, results_for
 from universal_response.cli import making
@@ -29,10 +29,6 @@ PROSE = sorted((ROOT / "book").glob("*.md"))
 @pytest.fixture(params=NOTEBOOKS + COURSE, ids=lambda path: path.stem)
 def notebook(request):
     return request.param
-
-
-def code_cells(path):
-    return [cell for cell in read(path).cells if cell.cell_type == "code"]
 
 
 def test_every_page_is_in_the_table_of_contents_and_the_other_way_round():
@@ -170,13 +166,6 @@ def tiny_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     tiny_hf_model("llama").save_pretrained(folder)
     return folder
-
-
-def printed(path):
-    """What a notebook printed, but for when and how long was measured."""
-    outputs = [output for cell in code_cells(path) for output in cell.outputs]
-    said = "".join(output.text for output in outputs if "text" in output)
-    return [line for line in said.splitlines() if ": measured 20" not in line]
 
 
 @pytest.mark.slow
