@@ -67,7 +67,7 @@ def ablated_panel(axes: Axes, study: xr.Dataset) -> None:
     axes.set(
         ylabel="accuracy", xlabel="ablated in layer 1", ylim=(0, 1.25), yticks=np.linspace(0, 1, 5)
     )
-    axes.legend(loc="upper center", ncol=2)
+    axes.legend(loc="upper center", ncol=2, fontsize=7, columnspacing=1, handlelength=1.2)
 
 
 def swept_panel(axes: Axes, study: xr.Dataset) -> None:

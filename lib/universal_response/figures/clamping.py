@@ -115,4 +115,4 @@ def data_panel(axes: Axes, study: xr.Dataset) -> None:
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="time to learn, over that of\n50 classes and 5 labels")
     few_ticks(axes.xaxis)
-    axes.legend(loc="center right")
+    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.9))
