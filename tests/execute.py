@@ -19,8 +19,14 @@ METADATA = {
 def execute(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     place = {"metadata": {"path": str(path.parent)}}
+    # What is printed in several pieces is one output.
     NotebookClient(
-        notebook, timeout=None, record_timing=False, resources=place, config=KERNEL
+        notebook,
+        timeout=None,
+        record_timing=False,
+        coalesce_streams=True,
+        resources=place,
+        config=KERNEL,
     ).execute()
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from built import HTML, ROOT
-from universal_response import load_results, response
+from universal_response import response
+from universal_response.companion import explorer
 
 PAGE = "book/explorer.html"
 ADDRESS = (HTML / PAGE).as_uri()
@@ -37,10 +38,7 @@ def set_controls(page, **values):
 
 @pytest.fixture(scope="module")
 def results():
-    return {
-        name: load_results(ROOT / "results" / f"{name}.nc")
-        for name in ("smollm2-135m", "gemma-3-270m")
-    }
+    return explorer.of_common_strengths(explorer.results_of_models(ROOT / "results"))
 
 
 def test_curve_shows_the_response_at_every_setting(seen, page, results):

@@ -32,7 +32,9 @@ def scripts():
 @pytest.fixture(scope="module", params=MODELS)
 def shipped(request, scripts):
     """Results of a model and what the browser makes of them."""
-    dataset = shipped_results(request.param)
+    dataset = explorer.of_common_strengths({name: shipped_results(name) for name in MODELS})[
+        request.param
+    ]
     return dataset, value_of(scripts[f"explorer-{request.param}.js"])
 
 
@@ -134,6 +136,8 @@ def test_folder_without_results_of_a_model_is_refused(tmp_path):
 
 def test_peak_moves_as_the_page_says(shipped):
     dataset, _ = shipped
+    if REGISTRY[dataset.attrs["model"]].shipped:
+        pytest.skip("has no lane of duplicate tokens from which it could move")
     t0 = dataset.attrs["t0"]
     near = response.at_epsilon(dataset.response.sel(metric="delta"), 0.05)
     peak = near.sel(delta_j=dataset.window.values).idxmax("delta_j")
@@ -143,7 +147,7 @@ def test_peak_moves_as_the_page_says(shipped):
 def test_curves_collapse_as_the_page_says(shipped):
     dataset, _ = shipped
     for metric in ("delta", "phi"):
-        for position in (response.last(dataset), 20):
+        for position in (response.last(dataset), min(20, response.last(dataset) // 2)):
             curves = dataset.response.sel(metric=metric, position=position)
             divided = curves / response.theory(metric, dataset.epsilon, dataset.attrs["epsilon0"])
             deviation = abs(divided / divided.sel(epsilon=0.003) - 1).median("delta_j")

@@ -115,6 +115,7 @@ def test_when_experiments_have_learned(drawn):
     for place, tick in enumerate(axes.get_yticklabels()):
         (line,) = [one for one in axes.lines if one.get_ydata()[0] == place]
         ends = LEARNED[tick.get_text()] * LATER ** np.arange(N) / 1e3
+        # Straight lines between evaluations cut the corner where the plateau ends.
         np.testing.assert_allclose(line.get_xdata(), ends, rtol=2e-2)
 
 
@@ -139,6 +140,7 @@ def test_delays_by_other_data(drawn):
         colour = labelled(axes, data).get_color()
         mine = [line for line in axes.lines if line.get_color() == colour]
         for line, ratio in zip(mine, ratios, strict=True):
+            # A ratio of two such times.
             np.testing.assert_allclose(line.get_xdata(), ratio, rtol=3e-2)
 
 
@@ -161,5 +163,6 @@ def test_the_lag_is_that_of_half_points(drawn):
     for seed, line in enumerate(panel(drawn["announcing"], "c").lines):
         half = LEARNED["responses"] * LATER**seed / 1e3
         _, strength, contrast = line.get_ydata()
+        # Rises are curved between evaluations, which are a fortieth of the time apart.
         np.testing.assert_allclose(strength, half, rtol=1e-2)
         np.testing.assert_allclose(contrast, LAG * half, rtol=1e-2)

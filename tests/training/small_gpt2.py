@@ -8,4 +8,4 @@ PHASES = (
     Phase(tokens=20, length=16, batch=3, shortest=3, longest=6, steps=3, t0=5),
 )
 SMALL = Gpt2Settings(phases=PHASES, network=NETWORK, warm_up=3, every=2, device="cpu")
-FILM = FilmSettings(every=2, evaluated_on=4, perturbed_on=2)
+FILM = FilmSettings(every=2, evaluated_on=4, perturbed_on=2, gap=2)

@@ -37,6 +37,7 @@ def alone(stacked):
 def same(score, place, expected):
     """Of one run, (condition, 3): accuracy, loss, difference of logits."""
     found = np.stack([each[place] for each in (score.accuracy, score.loss, score.difference)], -1)
+    # Both in float64, sums in another order; differences of logits may nearly cancel.
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
 
 

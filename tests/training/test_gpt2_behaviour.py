@@ -8,7 +8,7 @@ import torch
 from small_gpt2 import NETWORK
 from universal_response.sequences import separated_random_tokens
 from universal_response.training import gpt2
-from universal_response.training.gpt2 import Network, Probe
+from universal_response.training.gpt2 import Network, Probe, behaviour
 
 T0, GAP, VOCABULARY = 5, 3, 20
 
@@ -92,7 +92,7 @@ def test_probes_are_asked_as_they_say(monkeypatch):
         asked.append(Probe(t0, tokens.shape[1] - 2 * t0, offset))
         return torch.tensor([0.5, 1.0])
 
-    monkeypatch.setattr(gpt2.behaviour, "accuracy", accuracy)
+    monkeypatch.setattr(behaviour, "accuracy", accuracy)
     found = gpt2.judged(torch.nn.Module(), Network(), 2)
     assert asked == list(gpt2.PROBES)
     assert found == {probe.name: 0.75 for probe in gpt2.PROBES}

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from command_line import run
 from messages import one_line
 from small_gpt2 import FILM, SMALL
 from universal_response import Settings, load_model, load_results, measure, models, save_results
-from universal_response.sequences import repeated_random_tokens
+from universal_response.sequences import repeated_random_tokens, separated_random_tokens
 from universal_response.training import gpt2
-from universal_response.training.gpt2 import FilmSettings, learning, verify_film
+from universal_response.training.gpt2 import FilmSettings, frames, learning, verify_film
+from universal_response.training.gpt2 import folder as into_folder
 
 STEPS = [0, 2, 4, 7]
 
@@ -59,7 +61,7 @@ def test_provenance_says_how_the_weights_came_about(folder):
 
 
 def test_without_a_film_none_is_taken(tmp_path, monkeypatch, folder):
-    monkeypatch.setattr(gpt2.frames, "measure", pytest.fail)
+    monkeypatch.setattr(frames, "measure", pytest.fail)
     found = gpt2.train_into(tmp_path / "model", SMALL)
     assert found["weights_sha256"] == models.weights_sha256(str(folder / "model"))
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -74,7 +76,7 @@ def test_frames_are_taken_on_the_schedule(film):
     assert film.t0.values.tolist() == [3, 3, 3, 5]
     assert film.tokens_in_use.values.tolist() == [8, 8, 8, 20]
     assert film.response.dims == film.linear.dims == ("frame", "position", "delta_j")
-    assert film.response.shape == (4, 5, 10)
+    assert film.response.shape == (4, 5, 12)  # as far as that behind the gap
     # A distance is there as far as the sequences of the phase reach.
     for name in ("response", "linear", "witness", "linear_witness", "response_sem"):
         counts = film[name].notnull().sum("delta_j")
@@ -98,6 +100,26 @@ def by_hand(model, phase):
         "accuracy": float(gpt2.accuracy(base, tokens, phase.t0).mean()),
         "loss": float(gpt2.loss(base, tokens, phase.t0).mean()),
     }
+
+
+def test_behind_a_gap_it_is_a_measurement_of_the_trained_model(film, folder):
+    model = load_model(str(folder / "model"), "cpu", tokenizer=False)
+    tokens = separated_random_tokens(5, 2, 4, 20, np.random.default_rng(0))
+    assert (tokens[:, :5] == tokens[:, 7:]).all()
+    settings = Settings.for_tokens(tokens[:2], 0, epsilons=(0.05,))
+    found = measure(model, settings).sel(metric="delta").linear
+    assert found.delta_j.max() < 12
+    for name, rtol in (("gap_linear", 4e-5), ("gap_linear_witness", 1e-3)):
+        measured = found if name == "gap_linear" else measured_alone(model, tokens)
+        np.testing.assert_allclose(film[name].sel(delta_j=found.delta_j), measured, rtol=rtol)
+        assert film[name].notnull().sum() == measured.size
+    accuracy = gpt2.accuracy(model.original_model, tokens, 5).mean()
+    assert float(film.gap_accuracy) == pytest.approx(float(accuracy), rel=1e-5)
+
+
+def measured_alone(model, tokens):
+    settings = Settings.for_tokens(tokens[:1], 0, epsilons=(0.05,))
+    return measure(model, settings).sel(metric="delta").linear
 
 
 @pytest.mark.parametrize("place", [0, 1, -1])
@@ -139,7 +161,7 @@ def test_a_film_says_how_it_was_made(film, folder):
     attrs = film.attrs
     assert (attrs["kind"], attrs["schema_version"], attrs["input"]) == (
         "film",
-        1,
+        2,
         "repeated random tokens",
     )
     assert gpt2.settings_of_film(film) == (SMALL, FILM)
@@ -182,8 +204,10 @@ def test_a_killed_film_goes_on_to_the_same_numbers(tmp_path, monkeypatch, film):
     assert found.attrs["weights_sha256"] == film.attrs["weights_sha256"]
 
 
-def test_what_has_begun_without_a_film_is_not_filmed(tmp_path):
+def test_what_has_begun_without_a_film_is_not_filmed(tmp_path, monkeypatch):
+    """And that is said before the training goes on."""
     gpt2.train(SMALL, tmp_path / "model.parts")
+    monkeypatch.setattr(into_folder, "train", pytest.fail)
     with pytest.raises(ValueError, match=one_line(r"film=\S+frame-00000.nc: no such frame ")):
         filmed(tmp_path)
 
@@ -207,6 +231,7 @@ def test_frames_of_another_film_are_refused(tmp_path):
         ({"perturbed_on": 1}, "perturbed_on=1: use 2 to evaluated_on = 128"),
         ({"perturbed_on": 200}, "perturbed_on=200: use 2 to evaluated_on = 128"),
         ({"epsilon": 0.0}, "epsilon=0: use 0 < epsilon <= 1"),
+        ({"gap": -1}, "gap=-1: use a gap >= 0"),
         ({"seed": -1}, "seed=-1: use a seed >= 0"),
     ],
 )
@@ -221,8 +246,8 @@ def test_wrong_settings_of_a_film_are_refused_in_one_line(changed, start):
 def test_a_film_agrees_with_itself(film):
     outcome = verify_film(film)
     assert outcome.agrees
-    # Two strengths at five positions, of both ends.
-    assert outcome.compared == 2 * 5 * (6 + 10)
+    # Two strengths at five positions, of both ends, and the limit behind the gap.
+    assert outcome.compared == 2 * 5 * (6 + 10) + 5 * 12
     assert outcome.median_relative < 5e-4
 
 
@@ -236,6 +261,26 @@ def test_a_wrong_number_at_either_end_is_found(film, name, place):
     assert outcome.where == {
         "step": STEPS[place], "strength": name, "position": 3, "delta_j": 2,
     }  # fmt: skip
+
+
+def test_a_wrong_number_behind_the_gap_is_found(film):
+    changed = film.copy(deep=True)
+    changed.gap_linear_witness[3, 2] *= 1.01
+    outcome = verify_film(changed)
+    assert not outcome.agrees
+    assert outcome.where == {
+        "step": 7, "strength": "gap_linear_witness", "position": 3, "delta_j": 2,
+    }  # fmt: skip
+
+
+def test_where_the_trained_weights_are_not_to_be_had_the_random_ones_are_compared(film):
+    elsewhere = film.assign_attrs(model="of another machine")
+    outcome = verify_film(elsewhere)
+    assert outcome.agrees
+    assert outcome.compared == 2 * 5 * 6
+    elsewhere = elsewhere.copy(deep=True)
+    elsewhere.witness[0, 3, 2] *= 1.01
+    assert not verify_film(elsewhere).agrees
 
 
 def test_a_number_that_is_missing_is_found(film):
@@ -253,6 +298,15 @@ def test_other_tokens_and_other_weights_are_refused(film, tmp_path):
     other = load_model(str(tmp_path / "other"), "cpu", tokenizer=False)
     with pytest.raises(ValueError, match=one_line("weights_sha256=")):
         verify_film(film, other)
+
+
+def test_the_command_line_verifies_a_film(film, monkeypatch, capsys, tmp_path):
+    changed = film.copy(deep=True)
+    changed.linear_witness[0, 3, 2] *= 1.01
+    for dataset, expected in ((film, (0, "agrees")), (changed, (1, "DIFFERS"))):
+        path = save_results(dataset, tmp_path / "film.nc")
+        code, out, _ = run(monkeypatch, capsys, "verify", path)
+        assert (code, out.split()[1].strip(";")) == expected
 
 
 def test_a_film_is_stored_small_and_read_as_it_was_written(film, tmp_path):

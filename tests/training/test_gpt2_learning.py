@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from killing import counted, kill
 from messages import one_line
 from small_gpt2 import NETWORK, PHASES, SMALL
 from universal_response.training import gpt2
@@ -120,10 +121,36 @@ def test_rates_rise_stay_and_fall():
 def test_a_step_is_that_of_a_loop():
     """Loss token by token; the gradient clipped by hand; each optimizer with its rate."""
     settings = replace(SMALL, clip=0.1, warm_up=4)
-    blocks = gpt2.drawn(PHASES[0], 40, generator_of_step(5, 0))
     state, model = begun(settings), gpt2.initial(NETWORK, 0)
-    state.done = 1
-    found = learning.step(state, settings, blocks)
+    matrices, others = gpt2.grouped(model)
+    both = (
+        torch.optim.Muon(matrices.values(), weight_decay=0.01),
+        torch.optim.AdamW(others.values(), betas=(0.9, 0.95), weight_decay=0.01),
+    )
+    for done in range(3):
+        blocks = gpt2.drawn(PHASES[0], 40, generator_of_step(5, done))
+        found = learning.step(state, settings, blocks)
+        expected = plain_loss(model, blocks)
+        assert found == pytest.approx(float(expected.detach()), rel=1e-5)
+        model.zero_grad()
+        expected.backward()
+        length = math.sqrt(sum(float(each.grad.square().sum()) for each in model.parameters()))
+        assert length > 0.1
+        for each in model.parameters():
+            each.grad *= 0.1 / length
+        for optimizer, rate in zip(both, (0.03, 3e-3), strict=True):
+            optimizer.param_groups[0]["lr"] = rate * (done + 1) / 4
+            optimizer.step()
+    for name, each in model.named_parameters():
+        # Of steps of 1e-3; where a gradient is small its rounding counts in AdamW and Muon.
+        tolerance = 2e-4 if name in matrices else 2e-5
+        torch.testing.assert_close(
+            state.model.get_parameter(name), each, rtol=0, atol=tolerance, msg=name
+        )
+
+
+def plain_loss(model, blocks):
+    """Token by token."""
     lost = []
     for tokens, positions, scored in zip(
         blocks.tokens, blocks.positions, blocks.scored, strict=True
@@ -132,26 +159,7 @@ def test_a_step_is_that_of_a_loop():
         for place in range(1, len(tokens)):
             if scored[place]:
                 lost.append(-logits[place - 1].log_softmax(0)[tokens[place]])
-    expected = torch.stack(lost).mean()
-    assert found == pytest.approx(float(expected), rel=1e-5)
-    expected.backward()
-    matrices, others = gpt2.grouped(model)
-    length = math.sqrt(sum(float(each.grad.square().sum()) for each in model.parameters()))
-    assert length > 0.1
-    for each in model.parameters():
-        each.grad *= 0.1 / length
-    part = 2 / 4
-    for optimizer in (
-        torch.optim.Muon(matrices.values(), lr=0.03 * part, weight_decay=0.01),
-        torch.optim.AdamW(others.values(), lr=3e-3 * part, betas=(0.9, 0.95), weight_decay=0.01),
-    ):
-        optimizer.step()
-    for name, each in model.named_parameters():
-        # Of steps of 1e-3; where a gradient is small its rounding counts in AdamW and Muon.
-        tolerance = 2e-4 if name in matrices else 2e-5
-        torch.testing.assert_close(
-            state.model.get_parameter(name), each, rtol=0, atol=tolerance, msg=name
-        )
+    return torch.stack(lost).mean()
 
 
 # training ----------------------------------------------------------------------------------------
@@ -164,20 +172,8 @@ def test_the_same_settings_give_the_same_bits(trained):
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 5, 6])
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, monkeypatch, trained, steps):
-    made, step = [], learning.step
-
-    def killed(*arguments):
-        if len(made) == steps:
-            raise KeyboardInterrupt
-        made.append(1)
-        return step(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(learning, "step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            gpt2.train(SMALL, tmp_path)
-    done = []
-    monkeypatch.setattr(learning, "step", lambda *of: done.append(1) or step(*of))
+    kill(lambda: gpt2.train(SMALL, tmp_path), learning, monkeypatch, steps)
+    done = counted(learning, monkeypatch)
     state = gpt2.train(SMALL, tmp_path)
     assert bits(state) == trained
     assert len(done) == 7 - steps // 2 * 2
@@ -202,12 +198,12 @@ def test_a_training_is_observed_at_every_step():
     seen = []
 
     def observe(step, phase, model):
-        seen.append((step, phase, float(model.transformer.wte.weight.sum())))
+        seen.append((step, phase, model.transformer.wte.weight.sum().item()))
 
     gpt2.train(SMALL, observe=observe)
     assert [each[:2] for each in seen] == [(0, 0), *((k, int(k > 4)) for k in range(1, 8))]
     assert len({each[2] for each in seen}) == 8
-    assert seen[0][2] == float(gpt2.initial(NETWORK, 0).transformer.wte.weight.sum())
+    assert seen[0][2] == gpt2.initial(NETWORK, 0).transformer.wte.weight.sum().item()
 
 
 def test_phases_are_trained_in_order(monkeypatch):

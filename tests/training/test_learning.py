@@ -4,10 +4,19 @@ import dataclasses
 
 import pytest
 import torch
+from killing import counted, kill
 from messages import one_line
 from safetensors.torch import load_file, save_file
 from universal_response import training
-from universal_response.training import CLAMPS, Run, Task, TrainingSettings, learning, progress
+from universal_response.training import (
+    CLAMPS,
+    Run,
+    Task,
+    TrainingSettings,
+    checkpoints,
+    learning,
+    progress,
+)
 from universal_response.training.state import begun
 
 TINY = TrainingSettings(
@@ -137,21 +146,10 @@ def test_the_same_settings_give_the_same_bits(trained):
     ("steps", "dtype"), [*((n, "float32") for n in (0, 2, 4, 9)), (6, "float64")]
 )
 def test_a_killed_training_goes_on_with_the_same_bits(tmp_path, monkeypatch, trained, steps, dtype):
-    made, step, settings = [], learning.step, dataclasses.replace(TINY, dtype=dtype)
+    settings = dataclasses.replace(TINY, dtype=dtype)
     expected = trained if settings == TINY else training.train(settings)
-
-    def killed(*arguments):
-        if len(made) == steps:
-            raise KeyboardInterrupt
-        made.append(1)
-        return step(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(learning, "step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            training.train(settings, tmp_path)
-    done = []
-    monkeypatch.setattr(learning, "step", lambda *of: done.append(1) or step(*of))
+    kill(lambda: training.train(settings, tmp_path), learning, monkeypatch, steps)
+    done = counted(learning, monkeypatch)
     assert same(training.train(settings, tmp_path), expected)
     assert len(done) == 12 - steps // 4 * 4
     # What is finished is not trained again.
@@ -162,7 +160,7 @@ def test_a_killed_training_goes_on_with_the_same_bits(tmp_path, monkeypatch, tra
 @pytest.fixture
 def checkpoint(tmp_path):
     training.train(dataclasses.replace(TINY, sequences=16), tmp_path)
-    return tmp_path / learning.FILE
+    return tmp_path / checkpoints.FILE
 
 
 def test_a_checkpoint_of_other_settings_is_refused(checkpoint):
@@ -245,7 +243,7 @@ def test_a_negative_seed_is_refused():
 
 
 def test_settings_in_words_tell_every_setting_apart():
-    words = [TINY.described]
+    words = [checkpoints.in_words(TINY)]
     for name, value in (("batch", 8), ("responses", False), ("device", "auto")):
-        words.append(dataclasses.replace(TINY, **{name: value}).described)
+        words.append(checkpoints.in_words(dataclasses.replace(TINY, **{name: value})))
     assert len({repr(each) for each in words}) == 4

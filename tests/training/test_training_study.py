@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 from command_line import run
 from made_up_training import study as made_up
-from universal_response import load_results, training
+from universal_response import load_results, provenance, training
 from universal_response.training import learning, summaries
 from universal_response.training.study import experiments, looking, study, verify
 from universal_response.training.study.experiments import EXPERIMENTS
@@ -179,7 +179,7 @@ def test_single_heads_are_all_of_the_first_seed():
 
 def test_the_settings_are_in_the_file_and_in_its_command(found):
     assert training.study_settings_of(found) == SMALL
-    assert found.attrs["command"] == (
+    assert provenance.command(found) == (
         "universal-response train letters --out FILE --seeds 3,1 --length 0.02 "
         "--learning-rate 0.001 --evaluated-on 8"
     )
@@ -226,7 +226,7 @@ def test_the_command_makes_the_study_that_is_asked_for(found, monkeypatch, capsy
         return found
 
     monkeypatch.setattr(training, "study_training_into", made)
-    options = found.attrs["command"].split()[1:]
+    options = provenance.command(found).split()[1:]
     options[options.index("FILE")] = str(tmp_path / "study.nc")
     code, out, _ = run(monkeypatch, capsys, *options)
     assert code == 0

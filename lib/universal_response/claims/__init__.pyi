@@ -1,7 +1,8 @@
+from .beside_source import NUMBERS, Compared, beside_source
 from .heads import HEAD_CLAIMS, MOSTLY
 from .quantities import FIGURE_EPSILON0, WEAK
 from .statements import ATTENTION_PART, CLAIMS, LINEAR_REGIME, PEAK, SMALL, Claim
-from .training import TRAINING_CLAIMS, TrainingClaim
+from .training import FILM_CLAIMS, TRAINING_CLAIMS
 from .verdicts import (
     FAILS,
     HOLDS,
@@ -13,6 +14,7 @@ from .verdicts import (
     Finding,
     Range,
     evaluate_claims,
+    evaluate_film_claims,
     evaluate_head_claims,
     evaluate_training_claims,
 )
@@ -23,10 +25,12 @@ __all__ = [
     "CLAIMS",
     "FAILS",
     "FIGURE_EPSILON0",
+    "FILM_CLAIMS",
     "HEAD_CLAIMS",
     "HOLDS",
     "LINEAR_REGIME",
     "MOSTLY",
+    "NUMBERS",
     "N_RESAMPLES",
     "PEAK",
     "REPORTED",
@@ -37,10 +41,12 @@ __all__ = [
     "VERDICTS",
     "WEAK",
     "Claim",
+    "Compared",
     "Finding",
     "Range",
-    "TrainingClaim",
+    "beside_source",
     "evaluate_claims",
+    "evaluate_film_claims",
     "evaluate_head_claims",
     "evaluate_training_claims",
     "in_brief",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from universal_response.claims import quantities
 from universal_response.response import Estimate
@@ -12,6 +13,9 @@ SMALL = 0.1  # our reading of "independent of" and "well approximated by"
 @dataclass(frozen=True)
 class Claim:
     """A statement of a source and the test of it.
+
+    Statements on learning are tested by seed: `evaluate` takes a study alone and gives a number for
+    every seed, or every pair of them, and `holds` takes such a number.
 
     Attributes:
         statement: in our words.
@@ -25,8 +29,8 @@ class Claim:
     statement: str
     source: str
     quantity: str
-    evaluate: quantities.Evaluate | None
-    holds: Callable[[Estimate], bool] | None
+    evaluate: Callable[..., Any] | None
+    holds: Callable[[Any], bool] | None
 
 
 def _is_small(found: Estimate) -> bool:

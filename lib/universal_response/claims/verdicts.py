@@ -10,7 +10,7 @@ from universal_response import response
 from universal_response.claims.heads import HEAD_CLAIMS, redrawn
 from universal_response.claims.quantities import WEAK
 from universal_response.claims.statements import CLAIMS, Claim
-from universal_response.claims.training import TRAINING_CLAIMS, TrainingClaim
+from universal_response.claims.training import FILM_CLAIMS, TRAINING_CLAIMS
 from universal_response.response import Estimate
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
@@ -35,7 +35,7 @@ class Range:
 class Finding:
     """A claim tested on one model, or on one study of training."""
 
-    claim: Claim | TrainingClaim
+    claim: Claim
     estimate: Estimate | Range | None
     verdict: str
 
@@ -82,20 +82,29 @@ def evaluate_training_claims(dataset: xr.Dataset) -> list[Finding]:
     Args:
         dataset: of `training.study_training`. With a single seed nothing is testable.
     """
-    return [_tested_by_seed(claim, dataset) for claim in TRAINING_CLAIMS]
+    seeds = dataset.sizes["trained"]
+    return [_tested_by_seed(claim, dataset, seeds) for claim in TRAINING_CLAIMS]
 
 
-def _tested_by_seed(claim: TrainingClaim, dataset: xr.Dataset) -> Finding:
-    found = claim.evaluate(dataset)
-    if np.isnan(found).any() or dataset.sizes["trained"] < 2:
+def evaluate_film_claims(films: list[xr.Dataset]) -> list[Finding]:
+    """Test every claim of `FILM_CLAIMS`: it holds if it does in all films.
+
+    Args:
+        films: of `training.gpt2`, of different seeds. With a single one nothing is testable.
+    """
+    return [_tested_by_seed(claim, films, len(films)) for claim in FILM_CLAIMS]
+
+
+def _tested_by_seed(claim: Claim, data: xr.Dataset | list[xr.Dataset], seeds: int) -> Finding:
+    if claim.evaluate is None:
+        return Finding(claim, None, UNTESTED)
+    found = claim.evaluate(data)
+    if np.isnan(found).any() or seeds < 2:
         return Finding(claim, None, UNTESTED)
     estimate = Range(float(np.median(found)), float(found.min()), float(found.max()))
     if claim.holds is None:
         return Finding(claim, estimate, REPORTED)
-    kept = {bool(claim.holds(float(value))) for value in found}
-    if len(kept) > 1:
-        return Finding(claim, estimate, UNDECIDED)
-    return Finding(claim, estimate, HOLDS if kept.pop() else FAILS)
+    return Finding(claim, estimate, _verdict({bool(claim.holds(float(one))) for one in found}))
 
 
 def _tested(claim: Claim, dataset: xr.Dataset, means: xr.Dataset) -> Finding:
@@ -108,7 +117,12 @@ def _tested(claim: Claim, dataset: xr.Dataset, means: xr.Dataset) -> Finding:
         return Finding(claim, found, REPORTED)
     # Finely: a bound may have two sides.
     shifts = np.linspace(-2, 2, 41) * found.error
-    verdicts = {claim.holds(Estimate(found.value + shift, found.error)) for shift in shifts}
-    if len(verdicts) > 1:
-        return Finding(claim, found, UNDECIDED)
-    return Finding(claim, found, HOLDS if verdicts.pop() else FAILS)
+    kept = {claim.holds(Estimate(found.value + shift, found.error)) for shift in shifts}
+    return Finding(claim, found, _verdict(kept))
+
+
+def _verdict(kept: set[bool]) -> str:
+    """Of a bound that is kept always, never or at times."""
+    if len(kept) > 1:
+        return UNDECIDED
+    return HOLDS if True in kept else FAILS

@@ -98,7 +98,9 @@ def _short(number: float) -> str:
     """Three digits; thousands as such."""
     if not math.isfinite(number):
         return "never"
-    return f"{number / 1000:,.0f} thousand" if abs(number) >= 10_000 else f"{number:.3g}"
+    if abs(number) >= 10_000:
+        return f"{number / 1000:,.0f} thousand"
+    return f"{number:,.0f}" if abs(number) >= 1_000 else f"{number:.3g}"
 
 
 def _each(texts: list[str], titles: Iterable[str]) -> str:

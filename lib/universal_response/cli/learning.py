@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from universal_response import models, training
-from universal_response.cli.options import Device, check_writable, seeds_from
+from universal_response.cli.options import Device, check_output, check_writable, seeds_from
 from universal_response.training.gpt2.curriculum import CURRICULUM
 from universal_response.training.gpt2.settings import Gpt2Settings
 from universal_response.training.study.settings import DEFAULT as _STUDY
@@ -38,9 +38,7 @@ def train_gpt2(
     """
     check_writable(out)
     if film is not None:
-        if film.is_dir():
-            raise ValueError(f"film={film}: is a folder; give the name of a file in it")
-        check_writable(film.parent, "film")
+        check_output(film, "film")
     phases = (*CURRICULUM[:-1], replace(CURRICULUM[-1], steps=steps))
     settings = Gpt2Settings(seed=seed, phases=phases, device=device)
     found = training.gpt2.train_into(out, settings, film, progress=True)
@@ -68,9 +66,7 @@ def train_letters(
 
     Killed, the same command goes on from the last checkpoint.
     """
-    if out.is_dir():
-        raise ValueError(f"out={out}: is a folder; give the name of a file in it")
-    check_writable(out.parent)
+    check_output(out)
     settings = StudySettings(
         seeds=seeds_from(seeds), length=length, learning_rate=learning_rate,
         evaluated_on=evaluated_on, device=device,

@@ -75,6 +75,7 @@ def figures(
         "model": model,
         "models": [model],
         "planned": [],
+        "distinct": [],
         "t0": t0,
         "batch": batch,
         "epsilons": list(settings.epsilons),
@@ -125,8 +126,6 @@ def list_models() -> None:
     )
     table = Table("name", "model", "here", "download", "results", "licence", "from", box=None)
     for model in models.MODELS:
-        gate = " (gated)" if model.gated and not model.wheels else ""
-        hub = f"hub: {model.hub_id}{gate}"
         table.add_row(
             model.name,
             model.title,
@@ -134,9 +133,17 @@ def list_models() -> None:
             f"{model.download_mb:,} MB",
             f"{measured[model.name]} file(s)" if measured[model.name] else "none",
             model.licence,
-            "shipped" if model.shipped else f"package index{gate}" if model.wheels else hub,
+            _source(model),
         )
     Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _source(model: models.RegisteredModel) -> str:
+    if model.shipped:
+        return "shipped"
+    if model.wheels:
+        return "package index"
+    return f"hub: {model.hub_id}{' (gated)' * model.gated}"
 
 
 def _written(folder: Path) -> dict[Path, int]:

@@ -33,7 +33,7 @@ from universal_response.cli.options import (
     Sources,
     TextFile,
     TokensFile,
-    check_writable,
+    check_output,
     settings_from,
 )
 from universal_response.cli.shipped import shipped
@@ -105,9 +105,7 @@ def measure(
 
     The input is repeated random tokens, or what --text or --tokens gives.
     """
-    if out.is_dir():
-        raise ValueError(f"out={out}: is a folder; give the name of a file in it")
-    check_writable(out.parent)
+    check_output(out)
     _check_input_options(context)
     settings_of = functools.partial(
         settings_from, model, epsilons, here=scheduler is None, epsilon0=epsilon0, device=device,
@@ -216,12 +214,12 @@ def _verify_one(path: Path, quick: bool) -> bool:
             outcome = subtraction.verify_subtraction(dataset, quick)
         elif kind == "training":
             outcome = training.verify_training(dataset)
+        elif kind == "film":
+            outcome = training.gpt2.verify_film(dataset)
         else:
             model = _loaded(dataset.attrs["model"], dataset.attrs["dtype"])
             if kind == "heads":
                 outcome = heads.verify_heads(dataset, model)
-            elif kind == "film":
-                outcome = training.gpt2.verify_film(dataset, model)
             else:
                 outcome = measurement.verify(dataset, model, progress=True, quick=quick)
     except models.WeightsUnavailable as error:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from universal_response import models
+from universal_response.measurement.output import check_file
 from universal_response.measurement.settings import DEFAULT, Settings
 
 Model = Annotated[str, typer.Option(help="registered name, local folder, or hub id owner/name")]
@@ -94,6 +95,12 @@ def seeds_from(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.replace(",", " ").split())
     except ValueError:
         raise ValueError(f"seeds={text}: give whole numbers, by commas or spaces") from None
+
+
+def check_output(file: Path, name: str = "out") -> None:
+    """Refuse a file that cannot be written, before hours of measurement."""
+    check_file(file, name)
+    check_writable(file.parent, name)
 
 
 def check_writable(folder: Path, name: str = "out") -> None:

@@ -12,7 +12,7 @@ from universal_response.cli.options import (
     Dtype,
     Model,
     Seed,
-    check_writable,
+    check_output,
 )
 from universal_response.heads.study.settings import HeadSettings
 
@@ -56,9 +56,7 @@ def study_heads(
     dtype: Dtype = _DEFAULT.dtype,
 ) -> None:
     """Find the heads of induction in a model, and measure what they do and carry."""
-    if out.is_dir():
-        raise ValueError(f"out={out}: is a folder; give the name of a file in it")
-    check_writable(out.parent)
+    check_output(out)
     settings = HeadSettings(
         t0=t0, chosen_on=chosen_on, means_of=means_of, evaluated_on=evaluated_on,
         mapped_on=mapped_on, patched_on=patched_on, perturbed_on=perturbed_on, sources=sources,

@@ -56,7 +56,14 @@ def scripts(folder: str | Path) -> dict[str, str]:
             f"folder={folder}: no results file is called after a registered model; "
             "measure one with `universal-response measure`"
         )
-    return as_scripts(NAME, index(found), {name: model_data(each) for name, each in found.items()})
+    shown = of_common_strengths(found)
+    return as_scripts(NAME, index(shown), {name: model_data(each) for name, each in shown.items()})
+
+
+def of_common_strengths(found: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Only strengths that all models were measured at: a place of the slider is one strength."""
+    common = set.intersection(*(set(each.epsilon.values.tolist()) for each in found.values()))
+    return {name: each.sel(epsilon=sorted(common)) for name, each in found.items()}
 
 
 def results_of_models(

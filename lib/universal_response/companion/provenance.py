@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import xarray as xr
@@ -15,6 +16,7 @@ from universal_response.measurement import (
     kind_of,
     settings_of,
 )
+from universal_response.training import StudySettings, study_settings_of
 
 
 def how_made(dataset: xr.Dataset) -> str:
@@ -38,7 +40,11 @@ def command(dataset: xr.Dataset) -> str:
     The Python call for what the command line has no option for, such as given tokens.
     """
     if kind_of(dataset) == "heads":
-        return _of_heads(dataset)
+        said = f"universal-response heads --out FILE --model {dataset.attrs['model']}"
+        return said + _options(head_settings_of(dataset), HeadSettings())
+    if kind_of(dataset) == "training":
+        said = "universal-response train letters --out FILE"
+        return said + _options(study_settings_of(dataset), StudySettings())
     if kind_of(dataset) != "response":
         return str(dataset.attrs["command"])
     settings, default = settings_of(dataset), Settings()
@@ -61,15 +67,13 @@ def command(dataset: xr.Dataset) -> str:
     return f"make figures MODEL={model}{chosen}"
 
 
-def _of_heads(dataset: xr.Dataset) -> str:
-    """The command that studies the heads of the same model again."""
-    settings, default = head_settings_of(dataset), HeadSettings()
-    chosen = "".join(
+def _options(settings: Any, default: Any) -> str:
+    """Options of a command for settings that are not the default ones."""
+    return "".join(
         f" --{name.replace('_', '-')} {_value(value)}"
         for name, value in vars(settings).items()
         if value != getattr(default, name)
     )
-    return f"universal-response heads --out FILE --model {dataset.attrs['model']}{chosen}"
 
 
 def summary(datasets: Mapping[str, xr.Dataset]) -> pd.DataFrame:

@@ -36,6 +36,7 @@ from .fig2 import collapse_panel, fig2, matrix_panel, ratio_panel
 from .fig3 import fig3, increments_panel, layers_panel
 from .fig4 import distances_panel, fig4, layer_map_panel
 from .fig5 import deviation_inset, fig5
+from .film import curves_panel, film, frame_panel, mark_frames, share_panel
 from .heads import CLASS_COLOURS, controls_panel, head_map, heads, mark_classes
 from .learning import heads_panel, learning, over_training, splits_panel, strengths_panel
 from .linear_limit import approach_panel, explained_panel, linear_limit, orders_panel
@@ -95,6 +96,7 @@ __all__ = [
     "completeness_panel",
     "composition_panel",
     "controls_panel",
+    "curves_panel",
     "data_panel",
     "deviation_inset",
     "distances_panel",
@@ -110,6 +112,8 @@ __all__ = [
     "fig3",
     "fig4",
     "fig5",
+    "film",
+    "frame_panel",
     "growth",
     "head_map",
     "heads",
@@ -124,6 +128,7 @@ __all__ = [
     "linear_limit",
     "losses_panel",
     "mark_classes",
+    "mark_frames",
     "matrix_panel",
     "minimality_panel",
     "neurons_panel",
@@ -138,6 +143,7 @@ __all__ = [
     "reading_panel",
     "saturation_panel",
     "save",
+    "share_panel",
     "shares_panel",
     "single_panel",
     "speed",

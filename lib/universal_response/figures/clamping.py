@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from universal_response.figures.learning import THOUSAND, over_training
 from universal_response.figures.panels import few_ticks
-from universal_response.figures.style import CATEGORIES, GREY, style, tag_all
+from universal_response.figures.style import CATEGORIES, GREY, shades, style, tag_all
 from universal_response.training import summaries
 from universal_response.training.summaries import CLASSES, FULL, LABELS, SINGLE
 
@@ -26,7 +26,7 @@ def clamping(study: xr.Dataset) -> Figure:
         figure, grid = plt.subplots(2, 3, figsize=(9.8, 5.8), layout="constrained")
         toy_panel(grid[0, 0], study)
         losses_panel(grid[0, 1], study, {name: name for name in CLAMPED})
-        grid[0, 1].set(xscale="log", xlim=(5, None))
+        grid[0, 1].set(xscale="log", xlim=(first_evaluation(study), None))
         few_ticks(grid[0, 1].xaxis)
         learned_panel(grid[0, 2], study, (*CLAMPED, "all PT", summaries.GRAFT, FULL))
         single_panel(grid[1, 0], study)
@@ -37,6 +37,11 @@ def clamping(study: xr.Dataset) -> Figure:
             axes.axhline(summaries.LEARNED, color=GREY, linewidth=0.8, linestyle=":")
         tag_all(grid)
     return figure
+
+
+def first_evaluation(study: xr.Dataset) -> float:
+    """Of all trainings, in thousands of sequences: where a logarithmic axis of them begins."""
+    return float(study.sequences.where(study.sequences > 0).min()) / THOUSAND
 
 
 def toy_panel(axes: Axes, study: xr.Dataset) -> None:
@@ -84,7 +89,7 @@ def learned_panel(axes: Axes, study: xr.Dataset, experiments: tuple[str, ...]) -
 def single_panel(axes: Axes, study: xr.Dataset) -> None:
     """Training loss with a single head of layer 2 throughout, a line for every head."""
     runs = summaries.runs_of(study, SINGLE)
-    colours = plt.colormaps["viridis"](np.linspace(0, 0.9, runs.sizes["run"]))
+    colours = shades(runs.sizes["run"])
     for run, colour in enumerate(colours):
         one = runs.isel(run=run)
         axes.plot(
@@ -110,4 +115,4 @@ def data_panel(axes: Axes, study: xr.Dataset) -> None:
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="time to learn, over that of\n50 classes and 5 labels")
     few_ticks(axes.xaxis)
-    axes.legend(loc="best")
+    axes.legend(loc="center right")

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 
 from universal_response import models, response
 from universal_response.figures.fig2 import ratio_panel
@@ -32,7 +33,7 @@ def fig5(datasets: Mapping[str, xr.Dataset | None], epsilon0: float = 0.03) -> F
     n = len(datasets)
     with style():
         figure, grid = plt.subplots(
-            2, n, figsize=(max(2.95 * n, 4.2), 5.5), layout="constrained", squeeze=False
+            2, n, figsize=(max(3.2 * n, 4.2), 5.5), layout="constrained", squeeze=False
         )
         for column, (name, dataset) in enumerate(datasets.items()):
             top, bottom = grid[:, column]
@@ -40,7 +41,9 @@ def fig5(datasets: Mapping[str, xr.Dataset | None], epsilon0: float = 0.03) -> F
                 _slot(top, bottom, name)
                 continue
             layers = response.architecture_of(dataset)["layers"]
-            top.set_title(f"{models.title(dataset.attrs['model'])} ($L={layers}$)")
+            # Beside the letter of the panel.
+            named = f"{models.title(dataset.attrs['model'])} ($L={layers}$)"
+            top.set_title(named, loc="right", fontsize=8)
             ratio_panel(top, dataset, "delta", epsilon0)
             low, high = top.get_ylim()
             top.set_ylim(low, low * (high / low) ** 1.45)  # room for the inset
@@ -76,6 +79,7 @@ def deviation_inset(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: floa
         weak = response.weak_deviation(dataset, metric, epsilon0)
         inset.axhline(weak, color=CATEGORIES[0], linewidth=0.8)
     inset.set_xscale("log")
+    inset.xaxis.set_major_locator(FixedLocator([1e-3, 1e-1]))  # more would touch
     inset.set_ylim(-0.75, 0.75)
     inset.set_ylabel(r"$\delta$", fontsize=8, labelpad=0)
     inset_look(inset)

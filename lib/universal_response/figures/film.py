@@ -1,55 +1,57 @@
 """Fig. 4 over a training: where the response peaks while induction forms."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from universal_response.figures.style import CATEGORIES, EMPTY, GREY, style, tag
+from universal_response.figures.style import CATEGORIES, EMPTY, GREY, shades, style, tag
 from universal_response.training import film_summaries as summaries
 
 HALF_WINDOW = 3  # in the first phase blocks are short
 
 
-def film(dataset: xr.Dataset) -> Figure:
+def film(frames: xr.Dataset) -> Figure:
     """Accuracy, response at two distances, and maps of the response of a few frames.
 
     Args:
-        dataset: a film of the training of a GPT-2.
+        frames: a film of the training of a GPT-2.
     """
-    shown = summaries.shown_frames(dataset)
+    shown = summaries.shown_frames(frames)
+    formation = frames.isel(frame=(frames.frame_phase == 0).values)
     with style():
         figure = plt.figure(figsize=(9.8, 5.2), layout="constrained")
-        grid = figure.add_gridspec(2, len(shown), height_ratios=(1, 1.15))
-        half = len(shown) // 2
-        formation = dataset.isel(frame=(dataset.frame_phase == 0).values)
-        curves, share = (
-            figure.add_subplot(grid[0, place])
-            for place in (slice(0, half), slice(half, len(shown)))
-        )
+        parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+        above, below = parts
+        curves, share = above.subplots(1, 2)
         curves_panel(curves, formation)
         share_panel(share, formation)
-        for axes in (curves, share):
-            for place, frame in enumerate(shown):
-                step = int(dataset.step[frame])
-                if step <= int(formation.step[-1]):
-                    axes.axvline(step, color=GREY, linewidth=0.5, linestyle=":")
-                    axes.text(step, 1.02, str(place + 1), transform=axes.get_xaxis_transform(),
-                              ha="center", color=GREY, fontsize=7)  # fmt: skip
+        for axes, letter in ((curves, "a"), (share, "b")):
+            mark_frames(axes, frames, shown)
             axes.set_xlabel("steps of the first phase")
-        tag(curves, "a")
-        tag(share, "b")
-        for place, frame in enumerate(shown):
-            axes = figure.add_subplot(grid[1, place])
-            drawn = frame_panel(axes, dataset.isel(frame=frame))
-            axes.set_title(f"{place + 1}: step {int(dataset.step[frame])}", fontsize=8)
-            if place:
-                axes.set_yticklabels([])
-            else:
-                axes.set_ylabel(r"position $\ell$")
-        figure.colorbar(drawn, ax=axes, label=r"$\overline{C}_\Delta$ / row maximum")
+            tag(axes, letter)
+        maps = below.subplots(1, len(shown), sharey=True)
+        for place, (axes, frame) in enumerate(zip(maps, shown, strict=True)):
+            drawn = frame_panel(axes, frames.isel(frame=frame))
+            axes.set_title(f"{place + 1}: step {int(frames.step[frame])}", fontsize=8)
+        maps[0].set_ylabel(r"position $\ell$")
+        below.colorbar(drawn, ax=maps, label=r"$\overline{C}_\Delta$ / row maximum")
     return figure
+
+
+def mark_frames(axes: Axes, dataset: xr.Dataset, shown: list[int]) -> None:
+    """Dotted lines, with numbers, where frames of the first phase are shown."""
+    for place, frame in enumerate(shown):
+        if dataset.frame_phase[frame] == 0:
+            step = int(dataset.step[frame])
+            axes.axvline(step, color=GREY, linewidth=0.5, linestyle=":")
+            axes.text(
+                step, 0.99, f" {place + 1}", transform=axes.get_xaxis_transform(), va="top",
+                color=GREY, fontsize=7,
+            )  # fmt: skip
 
 
 def curves_panel(axes: Axes, formation: xr.Dataset) -> None:
@@ -61,8 +63,8 @@ def curves_panel(axes: Axes, formation: xr.Dataset) -> None:
             formation.step, response / summaries.at_distance(formation, None), color=colour,
             label=rf"$\overline{{C}}_\Delta({name})$ / $\overline{{C}}_\Delta(0)$",
         )  # fmt: skip
-    axes.set(ylim=(0, None))
-    axes.legend(loc="upper left")
+    axes.set(ylim=(0, 1.1))
+    axes.legend(loc="center right", bbox_to_anchor=(0.98, 0.7))
 
 
 def share_panel(axes: Axes, formation: xr.Dataset) -> None:
@@ -70,7 +72,7 @@ def share_panel(axes: Axes, formation: xr.Dataset) -> None:
     share = summaries.share(formation)
     last = share.sizes["position"] - 1
     positions = range(3, last + 1, 2) if last > 4 else range(1, last + 1)
-    colours = plt.colormaps["viridis"](np.linspace(0, 0.9, len(positions)))
+    colours = shades(len(positions))
     for position, colour in zip(positions, colours, strict=True):
         axes.plot(
             formation.step, share.isel(position=position), color=colour,
@@ -78,7 +80,7 @@ def share_panel(axes: Axes, formation: xr.Dataset) -> None:
         )  # fmt: skip
     axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     axes.set(ylim=(0, 1), ylabel="share of $T_0-1$")
-    axes.legend(loc="upper left", fontsize=7, ncol=2)
+    axes.legend(loc="lower right", fontsize=7, ncol=3)
 
 
 def frame_panel(axes: Axes, frame: xr.Dataset) -> plt.cm.ScalarMappable:

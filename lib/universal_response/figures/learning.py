@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from universal_response.figures.style import CATEGORIES, GREY, style, tag_all
+from universal_response.figures.style import CATEGORIES, GREY, shades, style, tag_all
 from universal_response.training import summaries
 from universal_response.training.summaries import FULL
 
@@ -89,7 +89,7 @@ def heads_panel(axes: Axes, run: xr.Dataset, name: str) -> None:
         run: of one experiment.
         name: of the variable (time, head).
     """
-    colours = plt.colormaps["viridis"](np.linspace(0, 0.9, run.sizes["head"]))
+    colours = shades(run.sizes["head"])
     for head, colour in enumerate(colours):
         axes.plot(
             run.sequences / THOUSAND, run[name].isel(head=head), color=colour, linewidth=1,

@@ -96,6 +96,11 @@ def tag_all(grid: np.ndarray) -> None:
         tag(axes, letter)
 
 
+def shades(n: int) -> list[Any]:
+    """Colours of n members of a series, from dark to light."""
+    return list(mpl.colormaps["viridis"](np.linspace(0, 0.9, n)))
+
+
 def epsilon_norm(dataset: xr.Dataset) -> LogNorm:
     epsilon = dataset.epsilon.values
     return LogNorm(epsilon.min() / 1.5, epsilon.max() * 2.5)

@@ -11,7 +11,7 @@ from .find import results_for, results_for_text
 from .job import SEQUENCES_PER_SHARD
 from .measure import measure, measure_into
 from .memory import bytes_of_strength, strengths_at_a_time
-from .results import load_results, save_results
+from .results import load_results, made_into, save_results
 from .schema import SCHEMA_VERSIONS, kind_of, leading_bits, stored_bits
 from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings
 from .shards import code
@@ -38,6 +38,7 @@ __all__ = [
     "kind_of",
     "leading_bits",
     "load_results",
+    "made_into",
     "measure",
     "measure_into",
     "plan",

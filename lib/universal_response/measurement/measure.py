@@ -1,6 +1,5 @@
 """Settings -> Dataset: measure a model, shard by shard, here or on the workers of an executor."""
 
-import shutil
 from concurrent.futures import Executor
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +12,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.measurement.assemble import assemble
 from universal_response.measurement.job import Job, Shard, shards_of, token_passes
-from universal_response.measurement.results import load_results, save_results
+from universal_response.measurement.results import made_into
 from universal_response.measurement.settings import Settings
 from universal_response.measurement.shards import identity, load_shard, save_shard
 from universal_response.measurement.workers import Here, Place, Workers
@@ -81,13 +80,9 @@ def measure_into(
     Raises:
         ValueError: the path is a folder, or as for `measure`.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"out={path}: is a folder; give the name of a file in it")
-    shards = path.with_suffix(".shards")
-    save_results(measure(model, settings, progress, shards, executor), path)
-    shutil.rmtree(shards, ignore_errors=True)
-    return load_results(path)
+    return made_into(
+        path, lambda shards: measure(model, settings, progress, shards, executor), suffix=".shards"
+    )
 
 
 def _tokenizer_of(model: TransformerBridge | str) -> Any:

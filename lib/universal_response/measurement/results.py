@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from universal_response.measurement import _version2
+from universal_response.measurement.output import check_file
 from universal_response.measurement.schema import SCHEMA_VERSIONS, as_stored, kind_of
 
 
@@ -39,6 +42,34 @@ def save_results(dataset: xr.Dataset, path: str | Path) -> Path:
         sealed.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
         os.replace(partial, path)
     return path
+
+
+def made_into(
+    path: str | Path,
+    make: Callable[[Path], xr.Dataset],
+    kind: str = "response",
+    suffix: str = ".parts",
+) -> xr.Dataset:
+    """Make results and save them, with what is finished beside the file until it is written.
+
+    Args:
+        path: of the file.
+        make: makes the results, and keeps what is finished in the folder that it is given.
+        kind: what the results are.
+        suffix: of that folder, in place of the file's.
+
+    Returns:
+        What `load_results` reads from the file.
+
+    Raises:
+        ValueError: the path is a folder.
+    """
+    path = Path(path)
+    check_file(path)
+    parts = path.with_suffix(suffix)
+    save_results(make(parts), path)
+    shutil.rmtree(parts, ignore_errors=True)
+    return load_results(path, kind)
 
 
 def load_results(path: str | Path, kind: str | None = "response") -> xr.Dataset:

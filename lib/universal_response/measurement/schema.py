@@ -10,7 +10,7 @@ from universal_response.metrics import COSINES
 from universal_response.response import pairs_at
 
 # Of every kind of results file. Each is written by the room of its name, films by `training.gpt2`.
-SCHEMA_VERSIONS = {"response": 3, "subtraction": 1, "heads": 1, "training": 1, "film": 1}
+SCHEMA_VERSIONS = {"response": 3, "subtraction": 1, "heads": 1, "training": 1, "film": 2}
 
 # Leading bits kept of stored float32 numbers, so that they compress: averages to 2e-5, the witness
 # to 5e-4, what is averaged again to 1e-3, errors to 2 %. Cosines and logarithms are rounded to

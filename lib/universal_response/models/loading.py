@@ -142,8 +142,10 @@ def _readable(
 def _load_tokenizer(source: str, options: dict[str, str]) -> Any:
     """The tokenizer beside the weights, or None: no measurement of token ids depends on it."""
     try:
-        return transformers.AutoTokenizer.from_pretrained(
+        found = transformers.AutoTokenizer.from_pretrained(
             source, trust_remote_code=False, **options
         )
     except (OSError, ValueError, ImportError):
         return None
+    # For some families transformers makes up one that knows no word.
+    return found if found.vocab_size else None

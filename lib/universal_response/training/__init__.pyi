@@ -1,4 +1,4 @@
-from . import gpt2, summaries
+from . import film_summaries, gpt2, summaries
 from .ablations import (
     Score,
     added_back,
@@ -78,6 +78,7 @@ __all__ = [
     "evaluation_sequences",
     "features",
     "features_sha256",
+    "film_summaries",
     "first_layer",
     "flattened",
     "forward",

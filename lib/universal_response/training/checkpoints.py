@@ -3,14 +3,23 @@
 import hashlib
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+FILE = "checkpoint.safetensors"
+
 Tensors = dict[str, Tensor]
+
+
+def in_words(settings: Any) -> dict[str, str]:
+    """All settings of a training, a dataclass; two trainings of the same words are the same."""
+    return {each.name: repr(getattr(settings, each.name)) for each in fields(settings)}
 
 
 def save(path: Path, tensors: Tensors, settings: dict[str, str]) -> None:

@@ -1,5 +1,7 @@
 """What a film of a training says. Pure functions of its Dataset."""
 
+import json
+
 import numpy as np
 import xarray as xr
 
@@ -32,17 +34,13 @@ def at_distance(film: xr.Dataset, offset: int | None, linear: bool = True) -> xr
     Returns:
         (frame,).
     """
-    response = film["linear" if linear else "response"].isel(position=-1)
-    distances = xr.zeros_like(film.t0) if offset is None else film.t0 + offset
-    return response.sel(delta_j=distances).drop_vars("delta_j")
+    last = _response(film, linear).isel(position=-1)
+    return _near(last, film, offset) if offset is not None else last.sel(delta_j=0, drop=True)
 
 
 def share(film: xr.Dataset, linear: bool = True) -> xr.DataArray:
     """C(T0 - 1) / (C(T0 - 1) + C(T0)) (frame, position); nan where both vanish."""
-    response = film["linear" if linear else "response"]
-    before, same = (
-        response.sel(delta_j=film.t0 + offset).drop_vars("delta_j") for offset in (-1, 0)
-    )
+    before, same = (_near(_response(film, linear), film, offset) for offset in (-1, 0))
     both = before + same
     return before / both.where(both > 0)
 
@@ -50,8 +48,44 @@ def share(film: xr.Dataset, linear: bool = True) -> xr.DataArray:
 def above_rest(film: xr.Dataset, half_window: int) -> xr.DataArray:
     """C(T0 - 1) over the largest other dj within a window around T0 (frame, position)."""
     offsets = [k for k in range(-half_window, half_window + 1) if k != -1]
-    others = xr.concat(
-        [film.linear.sel(delta_j=film.t0 + k).drop_vars("delta_j") for k in offsets], "offset"
-    ).max("offset")
-    before = film.linear.sel(delta_j=film.t0 - 1).drop_vars("delta_j")
-    return before / others.where(others > 0)
+    others = xr.concat([_near(film.linear, film, k) for k in offsets], "offset").max("offset")
+    return _near(film.linear, film, -1) / others.where(others > 0)
+
+
+def behind_gap(film: xr.Dataset) -> xr.Dataset:
+    """The trained model with unseen tokens between the blocks, as a film of one frame.
+
+    Its T0 is the distance of the repeat, gap and all.
+    """
+    gap = json.loads(film.attrs["film"])["gap"]
+    distance = int(film.t0[-1]) + gap
+    found = film[["gap_linear", "gap_accuracy"]].rename(
+        gap_linear="linear", gap_accuracy="accuracy"
+    )
+    return found.expand_dims("frame").assign_coords(t0=("frame", [distance]))
+
+
+def leads_for_good(film: xr.Dataset, half_window: int) -> int:
+    """First frame from which on T0 - 1 is the largest of its window at the end of the model.
+
+    The number of frames, if it is not at the end.
+    """
+    leads = above_rest(film, half_window).isel(position=-1).values > 1
+    return int(np.flatnonzero(~leads).max(initial=-1)) + 1
+
+
+def beyond_a_guess(film: xr.Dataset) -> int:
+    """First frame whose accuracy exceeds that of a guess among the tokens of a block.
+
+    The number of frames, if none does.
+    """
+    return int(((film.accuracy > 1 / film.t0).values.cumsum() == 0).sum())
+
+
+def _response(film: xr.Dataset, linear: bool) -> xr.DataArray:
+    return film["linear" if linear else "response"]
+
+
+def _near(response: xr.DataArray, film: xr.Dataset, offset: int) -> xr.DataArray:
+    """At dj = T0 + offset of every frame's own T0."""
+    return response.sel(delta_j=film.t0 + offset).drop_vars("delta_j")

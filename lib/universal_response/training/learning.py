@@ -20,7 +20,6 @@ from universal_response.training.settings import TrainingSettings
 from universal_response.training.state import State, begun, gone_on
 from universal_response.training.task import SPLITS, Sequences, stacked
 
-FILE = "checkpoint.safetensors"
 _DIMS = {
     "loss": ("run", "split"),
     "accuracy": ("run", "split"),
@@ -47,9 +46,9 @@ def train(
     Raises:
         ValueError: the checkpoint in the folder is damaged, or of other settings.
     """
-    path = Path(folder) / FILE if folder else None
+    path = Path(folder) / checkpoints.FILE if folder else None
     if path and path.exists():
-        state = gone_on(settings, checkpoints.load(path, settings.described))
+        state = gone_on(settings, checkpoints.load(path, checkpoints.in_words(settings)))
     else:
         state = begun(settings)
     clamps = of_runs([run.clamps for run in settings.runs])
@@ -60,7 +59,7 @@ def train(
             if state.noted != state.sequences:
                 state.note(evaluate(state.model, evaluated, clamps, settings.responses))
                 if path:
-                    checkpoints.save(path, state.tensors(), settings.described)
+                    checkpoints.save(path, state.tensors(), checkpoints.in_words(settings))
             bar.set_postfix(loss=f"{float(state.curves['loss'][-1][:, 0].median()):.3f}")
             if state.sequences >= settings.sequences:
                 return state.trained, curves(state, settings)
@@ -110,7 +109,7 @@ def curves(state: State, settings: TrainingSettings) -> xr.Dataset:
     if "response" not in found:
         del coordinates["label"]
     about = {
-        **settings.described,
+        **checkpoints.in_words(settings),
         "features_sha256": features_sha256(),
         "cpu_seconds": round(state.seconds, 1),
     }

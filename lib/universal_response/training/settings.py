@@ -1,6 +1,6 @@
 """What is trained: runs side by side, checked where they are made."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from universal_response.models import check_device
 from universal_response.number_types import check_dtype
@@ -64,11 +64,6 @@ class TrainingSettings:
     @property
     def labels(self) -> int:
         return self.runs[0].task.labels
-
-    @property
-    def described(self) -> dict[str, str]:
-        """All settings in words; two trainings of the same words are the same."""
-        return {each.name: repr(getattr(self, each.name)) for each in fields(self)}
 
     def __post_init__(self) -> None:
         if not self.runs:

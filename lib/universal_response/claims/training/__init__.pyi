@@ -1,3 +1,4 @@
-from .statements import TRAINING_CLAIMS, TrainingClaim
+from .films import FILM_CLAIMS
+from .statements import TRAINING_CLAIMS
 
-__all__ = ["TRAINING_CLAIMS", "TrainingClaim"]
+__all__ = ["FILM_CLAIMS", "TRAINING_CLAIMS"]

@@ -12,6 +12,8 @@ Quantity = Callable[[xr.Dataset], np.ndarray]
 
 # Loss below which a model is no longer on the plateau.
 LEFT = 0.6
+# Induction strength above which a head is called an induction head.
+STRONG = 0.5
 
 
 def plateau_above_ln2(study: xr.Dataset) -> np.ndarray:
@@ -54,7 +56,7 @@ def delay(data: str, clamp: str = "nothing") -> Quantity:
 
 def strong_heads(study: xr.Dataset) -> np.ndarray:
     """Heads of layer 2 that attend to the right label more than to the wrong one by half."""
-    return (study.strength > 0.5).sum("head").values
+    return (study.strength > STRONG).sum("head").values
 
 
 def range_of_strengths(study: xr.Dataset) -> np.ndarray:
@@ -89,7 +91,7 @@ def feeding_heads(name: str) -> Quantity:
     def quantity(study: xr.Dataset) -> np.ndarray:
         gained = study.gained_with.sel(input=name)
         fed = (gained > 0.5 * gained.max("first_head")).sum("first_head")
-        return fed.where(study.strength > 0.5).mean("head").values
+        return fed.where(study.strength > STRONG).mean("head").values
 
     return quantity
 

@@ -1,7 +1,6 @@
 """The whole study: part after part, each kept as soon as it is finished."""
 
 import hashlib
-import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from universal_response.measurement import (
     code,
     describe,
     load_results,
+    made_into,
     save_results,
 )
 from universal_response.models import load_model
@@ -115,13 +115,7 @@ def study_heads_into(
     Raises:
         ValueError: the path is a folder, or as for `study_heads`.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"out={path}: is a folder; give the name of a file in it")
-    parts = path.with_suffix(".parts")
-    save_results(study_heads(model, settings, progress, parts), path)
-    shutil.rmtree(parts, ignore_errors=True)
-    return load_results(path, kind="heads")
+    return made_into(path, lambda parts: study_heads(model, settings, progress, parts), "heads")
 
 
 def _identity(recorded: dict[str, object], settings: HeadSettings) -> str:

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from transformer_lens.model_bridge import TransformerBridge
 from transformers import GPT2LMHeadModel
 
 from universal_response.measurement import RANDOM, SCHEMA_VERSIONS, load_results, save_results
 from universal_response.models import bridged
 from universal_response.training.gpt2.description import command, described, settings_from
-from universal_response.training.gpt2.frames import FilmSettings, frame, sequences_of
+from universal_response.training.gpt2.frames import (
+    FilmSettings,
+    behind_gap,
+    frame,
+    sequences_of,
+)
 from universal_response.training.gpt2.settings import Gpt2Settings
 
 
@@ -46,8 +52,11 @@ class Film:
         """
         self._frame(0)
 
-    def joined(self) -> xr.Dataset:
+    def joined(self, trained: TransformerBridge) -> xr.Dataset:
         """All frames in order; nan at distances that the sequences of a phase do not have.
+
+        Args:
+            trained: the model at the end, which is looked at behind a gap, too.
 
         Raises:
             ValueError: a frame is missing, or of another training or film.
@@ -63,7 +72,9 @@ class Film:
             "tokens_in_use": ("frame", [phase.tokens for phase in phases]),
         }
         tokens = xr.DataArray(perturbed(self.training, self.settings), dims=_TOKENS)
-        return frames.assign(tokens=tokens).assign_coords(coordinates).assign_attrs(self._about)
+        film = frames.assign(tokens=tokens).assign_coords(coordinates)
+        gap = behind_gap(trained, self.settings, self.training.phases[-1])
+        return xr.merge([film, gap], join="outer", compat="no_conflicts").assign_attrs(self._about)
 
     @property
     def _about(self) -> dict[str, object]:

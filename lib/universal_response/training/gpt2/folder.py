@@ -3,23 +3,23 @@
 import json
 import os
 import shutil
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from safetensors.torch import save_file
+from safetensors.torch import save
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import GPT2LMHeadModel
 
 from universal_response.measurement import describe, save_results
 from universal_response.models import MODELS, load_model, weights_sha256
+from universal_response.training import checkpoints
 from universal_response.training.gpt2.behaviour import judged
 from universal_response.training.gpt2.description import command, described
 from universal_response.training.gpt2.film import Film
 from universal_response.training.gpt2.frames import FilmSettings
-from universal_response.training.gpt2.learning import FILE, train
+from universal_response.training.gpt2.learning import train
 from universal_response.training.gpt2.settings import Gpt2Settings
 from universal_response.training.gpt2.state import State
 
@@ -50,18 +50,19 @@ def train_into(
     Raises:
         ValueError: the checkpoint is damaged or of other settings, or has begun without a film.
     """
-    folder = Path(folder).resolve()
+    folder = Path(folder)
     parts = folder.with_name(f"{folder.name}.parts")
     camera = Film(settings, film_settings or FilmSettings(), parts) if film else None
-    if camera and (parts / FILE).exists():
+    if camera and (parts / checkpoints.FILE).exists():
         camera.check_begun()
     state = train(settings, parts, progress, camera.observe if camera else None)
     write_weights(folder, state.model)
-    model = load_model(_name(folder), settings.device, tokenizer=False)
+    shipped = _shipped(folder)
+    model = load_model(shipped or str(folder.resolve()), settings.device, tokenizer=False)
     about = _provenance(model, settings, state)
-    _write(folder / PROVENANCE, json.dumps(about, indent=1) + "\n")
+    _write(folder / PROVENANCE, f"{json.dumps(about, indent=1)}\n".encode())
     if camera and film:
-        save_results(_told(camera.joined(), model, about), film)
+        save_results(_told(camera.joined(model), shipped or str(folder), model, about), film)
     shutil.rmtree(parts)
     return about
 
@@ -71,16 +72,13 @@ def write_weights(folder: Path, model: GPT2LMHeadModel) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
     weights = {name: each.detach().cpu().contiguous() for name, each in model.named_parameters()}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as partial:
-        save_file(weights, Path(partial) / WEIGHTS, {"format": "pt"})
-        os.replace(Path(partial) / WEIGHTS, folder / WEIGHTS)
+    _write(folder / WEIGHTS, save(weights, {"format": "pt"}))
 
 
-def _name(folder: Path) -> str:
-    """Of the model in a folder: its registered one, if it is the shipped one bit for bit."""
+def _shipped(folder: Path) -> str | None:
+    """Name of the shipped model that the one in a folder is, bit for bit."""
     digest = weights_sha256(str(folder))
-    shipped = [model.name for model in MODELS if model.shipped and model.sha256 == digest]
-    return shipped[0] if shipped else str(folder)
+    return next((each.name for each in MODELS if each.shipped and each.sha256 == digest), None)
 
 
 def _provenance(model: TransformerBridge, settings: Gpt2Settings, state: State) -> dict[str, Any]:
@@ -100,14 +98,16 @@ def _provenance(model: TransformerBridge, settings: Gpt2Settings, state: State) 
     }
 
 
-def _told(film: xr.Dataset, model: TransformerBridge, about: dict[str, Any]) -> xr.Dataset:
-    """A film with the attributes of its last frame's model."""
-    return film.assign_attrs(
-        describe(model).attributes | {name: about[name] for name in ("created", "wall_time_s")}
-    )
+def _told(
+    film: xr.Dataset, name: str, model: TransformerBridge, about: dict[str, Any]
+) -> xr.Dataset:
+    """A film with the attributes of its last frame's model, which has this name."""
+    told = {each: about[each] for each in ("created", "wall_time_s")} | {"model": name}
+    return film.assign_attrs(describe(model).attributes | told)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
+    """Complete or not at all."""
     partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     os.replace(partial, path)

@@ -7,7 +7,7 @@ import xarray as xr
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.measurement import Settings, measure
-from universal_response.sequences import repeated_random_tokens
+from universal_response.sequences import repeated_random_tokens, separated_random_tokens
 from universal_response.training.gpt2.behaviour import accuracy, loss
 from universal_response.training.gpt2.curriculum import Phase
 from universal_response.training.gpt2.settings import Gpt2Settings
@@ -27,6 +27,7 @@ class FilmSettings:
         evaluated_on: sequences of accuracy and loss.
         perturbed_on: as many of them for the response.
         epsilon: strength of the perturbation beside the limit.
+        gap: unseen tokens between the blocks on which the trained model is looked at once more.
         seed: of the sequences, which are the same in all frames of a phase.
 
     Raises:
@@ -37,6 +38,7 @@ class FilmSettings:
     evaluated_on: int = 128
     perturbed_on: int = 16
     epsilon: float = 0.05
+    gap: int = 16
     seed: int = 0
 
     def steps(self, training: Gpt2Settings) -> list[int]:
@@ -53,14 +55,21 @@ class FilmSettings:
             )
         if not 0 < self.epsilon <= 1:
             raise ValueError(f"epsilon={self.epsilon:g}: use 0 < epsilon <= 1")
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed}: use a seed >= 0")
+        for name in ("gap", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}: use a {name} >= 0")
 
 
 def sequences_of(film: FilmSettings, phase: Phase) -> np.ndarray:
     """On which a phase is looked at (sequence, token): blocks of distinct tokens in use."""
     generator = np.random.default_rng(film.seed)
     return repeated_random_tokens(phase.t0, film.evaluated_on, phase.tokens, generator, True)
+
+
+def gap_sequences_of(film: FilmSettings, phase: Phase) -> np.ndarray:
+    """The same (sequence, token) with unseen tokens between the blocks."""
+    generator = np.random.default_rng(film.seed)
+    return separated_random_tokens(phase.t0, film.gap, film.evaluated_on, phase.tokens, generator)
 
 
 def frame(model: TransformerBridge, film: FilmSettings, phase: Phase) -> xr.Dataset:
@@ -73,8 +82,20 @@ def frame(model: TransformerBridge, film: FilmSettings, phase: Phase) -> xr.Data
     return found
 
 
+def behind_gap(model: TransformerBridge, film: FilmSettings, phase: Phase) -> xr.Dataset:
+    """The limit of C_delta (position, delta_j), and accuracy, behind a gap.
+
+    Induction moves with the gap; what looks back by a fixed distance does not.
+    """
+    tokens = gap_sequences_of(film, phase)
+    found = responses(model, tokens[: film.perturbed_on], 0, film.epsilon)
+    found = found[[name for name in RESPONSES if name.startswith("linear")]]
+    found["accuracy"] = accuracy(model.original_model, tokens, phase.t0).mean().numpy()
+    return found.rename({name: f"gap_{name}" for name in found})
+
+
 def responses(model: TransformerBridge, tokens: np.ndarray, t0: int, epsilon: float) -> xr.Dataset:
-    """C_delta of these sequences, all of `RESPONSES`."""
+    """C_delta of these sequences, all of `RESPONSES`; t0 = 0 where no block follows itself."""
     asked = Settings.for_tokens(tokens, t0, epsilons=(epsilon,), epsilon0=epsilon)
     found = measure(model, asked)[list(RESPONSES)]
     found = found.sel(metric="delta", drop=True).isel(epsilon=0, drop=True)

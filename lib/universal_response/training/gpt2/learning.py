@@ -16,8 +16,6 @@ from universal_response.training.gpt2.optimizer import set_rates
 from universal_response.training.gpt2.settings import Gpt2Settings
 from universal_response.training.gpt2.state import State, begun, gone_on
 
-FILE = "checkpoint.safetensors"
-
 # Steps done, number of the phase they belong to, the model as it is then.
 Observer = Callable[[int, int, GPT2LMHeadModel], object]
 
@@ -45,9 +43,9 @@ def train(
     Raises:
         ValueError: the checkpoint in the folder is damaged, or of other settings.
     """
-    path = Path(folder) / FILE if folder else None
+    path = Path(folder) / checkpoints.FILE if folder else None
     if path and path.exists():
-        state = gone_on(settings, checkpoints.load(path, settings.described))
+        state = gone_on(settings, checkpoints.load(path, checkpoints.in_words(settings)))
     else:
         state = begun(settings)
         if observe:
@@ -66,7 +64,7 @@ def train(
             if observe:
                 observe(state.done, phase, state.model)
             if path and (state.done % settings.every == 0 or state.done == settings.steps):
-                checkpoints.save(path, state.tensors(), settings.described)
+                checkpoints.save(path, state.tensors(), checkpoints.in_words(settings))
     return state
 
 

@@ -86,11 +86,6 @@ class Gpt2Settings:
         """Steps done at the end of each phase."""
         return [sum(phase.steps for phase in self.phases[: n + 1]) for n in range(len(self.phases))]
 
-    @property
-    def described(self) -> dict[str, str]:
-        """All settings in words; two trainings of the same words are the same."""
-        return {each.name: repr(getattr(self, each.name)) for each in fields(self)}
-
     def phase_of(self, step: int) -> int:
         """Number of the phase to which a step belongs, of 1 .. steps."""
         return next(number for number, end in enumerate(self.ends) if step <= end)

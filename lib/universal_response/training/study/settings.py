@@ -1,6 +1,6 @@
 """What a study of training consists of."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -38,25 +38,6 @@ class StudySettings:
 
 
 DEFAULT = StudySettings()
-
-
-def command(settings: StudySettings) -> str:
-    """The command that makes a study again; options at their defaults are left out."""
-    given = {
-        each.name: getattr(settings, each.name)
-        for each in fields(settings)
-        if each.name != "device" and getattr(settings, each.name) != each.default
-    }
-    options = "".join(
-        f" --{name.replace('_', '-')} {_said(value)}" for name, value in given.items()
-    )
-    return f"universal-response train letters --out FILE{options}"
-
-
-def _said(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return f"{value:g}"
 
 
 def study_settings_of(dataset: Any) -> StudySettings:

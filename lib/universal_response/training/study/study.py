@@ -1,7 +1,6 @@
 """The whole study: every experiment trained, trained models looked at, in one Dataset."""
 
 import json
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,12 +8,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from universal_response.measurement import (
-    SCHEMA_VERSIONS,
-    describe_machine,
-    load_results,
-    save_results,
-)
+from universal_response.measurement import SCHEMA_VERSIONS, describe_machine, made_into
 from universal_response.models import resolve_device
 from universal_response.training.exemplars import features_sha256
 from universal_response.training.learning import train
@@ -22,7 +16,7 @@ from universal_response.training.model import Model
 from universal_response.training.study import looking, toys
 from universal_response.training.study.experiments import EXPERIMENTS, grafting
 from universal_response.training.study.joining import joined
-from universal_response.training.study.settings import StudySettings, command
+from universal_response.training.study.settings import StudySettings
 from universal_response.training.study.witness import witness
 from universal_response.training.summaries import FULL, GRAFT, RESPONSES
 
@@ -69,13 +63,7 @@ def study_training_into(
     Raises:
         ValueError: the path is a folder, or as for `study_training`.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"out={path}: is a folder; give the name of a file in it")
-    parts = path.with_suffix(".parts")
-    save_results(study_training(settings, progress, parts), path)
-    shutil.rmtree(parts, ignore_errors=True)
-    return load_results(path, kind="training")
+    return made_into(path, lambda parts: study_training(settings, progress, parts), "training")
 
 
 def _attributes(
@@ -88,7 +76,6 @@ def _attributes(
         "model": "letters",
         "weights_sha256": models[FULL].sha256,
         "input": "letters and labels",
-        "command": command(settings),
         "seeds": " ".join(map(str, settings.seeds)),
         "length": settings.length,
         "learning_rate": settings.learning_rate,
