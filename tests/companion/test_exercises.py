@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import made_up_training
 import nbformat
 import numpy as np
 import pytest
@@ -14,7 +15,15 @@ from command_line import run
 from hand_wired import gpt2_through_keys, llama_through_keys
 from stored_notebooks import read
 from tiny_models import tiny_hf_model, tiny_model
-from universal_response import Settings, heads, measure, measurement, metrics, response
+from universal_response import (
+    Settings,
+    heads,
+    measure,
+    measurement,
+    metrics,
+    response,
+    training,
+)
 from universal_response.companion import exercises
 from universal_response.companion.notebooks import (
     run_notebook,
@@ -25,10 +34,10 @@ from universal_response.heads.study.material import Material
 from universal_response.heads.study.study import PARTS
 
 ROOT = Path(__file__).parents[2]
-COURSE = {number: ROOT / f"notebooks/course/session{number}.ipynb" for number in (1, 2, 3, 4)}
+COURSE = {number: ROOT / f"notebooks/course/session{number}.ipynb" for number in (1, 2, 3, 4, 5)}
 TEACHING = (ROOT / "book" / "teaching.md").read_text()
 OTHER = "gemma-3-270m"
-HEADS = ROOT / "notebooks/course/session4.ipynb"
+HEADS, TRAINING = COURSE[4], COURSE[5]
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +68,32 @@ def studied(make):
 @pytest.fixture(scope="module")
 def study():
     return studied(llama_through_keys)[1]
+
+
+@functools.cache
+def learning(lag=made_up_training.LAG):
+    """What session 5 uses of a study of training, made up: its trained models are untrained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made_up_training, "LAG", lag)
+        found = made_up_training.study()
+    parameters = training.flattened(training.initial(made_up_training.SEEDS))
+    return found.assign(parameters=(("trained", "parameter"), parameters.numpy()))
+
+
+def trained(*names, seeds=0, loss=0.1):
+    """What `train` gives of clamps, but for what was learned: a loss that falls, or not."""
+    seeds = np.broadcast_to(seeds, len(names)).tolist()
+    runs = [
+        training.Run(seed=seed, clamps=training.CLAMPS[name])
+        for name, seed in zip(names, seeds, strict=True)
+    ]
+    settings = training.TrainingSettings(runs=tuple(runs), sequences=64, every=32, evaluated_on=2)
+    fallen = np.stack([np.full(len(runs), 1.6), np.broadcast_to(loss, len(runs))])
+    return xr.Dataset(
+        {"loss": (("sequences", "run", "split"), np.repeat(fallen[..., None], 3, -1))},
+        {"sequences": [0, 32], "split": list(training.SPLITS), "seed": ("run", seeds)},
+        settings.described,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +182,10 @@ def test_stored_solutions_are_right_and_starting_points_are_not(number):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", COURSE)
 def test_solutions_pass_on_another_model(number, tiny_folder, tmp_path):
-    """On SmolLM2-135M nbval runs them: these are other results, and another model to measure."""
+    """On the shipped results nbval runs them: these are others, and another model to measure."""
     values = {"results": f"heads-{OTHER}" if number == 4 else OTHER}
+    if number == 5:
+        values = {"results": str(saved(learning(), tmp_path / "training.nc"))}
     values |= {"model": str(tiny_folder)} if number == 3 else {}
     done = run_notebook(COURSE[number], tmp_path / "out.ipynb", values)
     names = checked(COURSE[number], "solution")
@@ -158,13 +195,16 @@ def test_solutions_pass_on_another_model(number, tiny_folder, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [llama_through_keys, gpt2_through_keys])
 def test_solutions_on_heads_pass_on_models_wired_by_hand(make, tmp_path):
-    version = measurement.SCHEMA_VERSIONS["heads"]
-    study = studied(make)[1].assign_attrs(schema_version=version)
-    saved = measurement.save_results(study, tmp_path / "heads.nc")
-    done = run_notebook(HEADS, tmp_path / "out.ipynb", {"results": str(saved)})
+    path = saved(studied(make)[1], tmp_path / "heads.nc")
+    done = run_notebook(HEADS, tmp_path / "out.ipynb", {"results": str(path)})
     names = checked(HEADS, "solution")
     assert len(names) == 7
     assert verdicts(done, "solution") == {name: f"{name}: right." for name in names}
+
+
+def saved(study, path):
+    version = measurement.SCHEMA_VERSIONS[study.attrs["kind"]]
+    return measurement.save_results(study.assign_attrs(schema_version=version), path)
 
 
 def wrong_metric(**change):
@@ -250,6 +290,63 @@ def ratios_first(logit_difference):
     none, whole = logit_difference[0], logit_difference[-1]
     return ((logit_difference - none) / (whole - none)).mean("mapped_sequence")
 
+
+def strength(pattern, answer, query=-1, labels=(1, 3), mean=True):
+    right = np.where(answer == 0, *labels)
+    wrong = np.where(answer == 0, *labels[::-1])
+    row, places = pattern[:, :, query], np.arange(len(pattern))
+    found = row[places, :, right] - row[places, :, wrong]
+    return found.mean(0) if mean else found
+
+
+def wait(loss, level, when):
+    below = loss < level
+    if not below.any():
+        return np.inf
+    after = int(below.argmax())
+    if after == 0:
+        return when[0]
+    pieces = slice(after, after - 2 if after > 1 else None, -1)
+    return np.interp(level, loss[pieces], when[pieces])
+
+
+def first_evaluation(loss, level, when):
+    return when[np.argmax(loss < level)] if (loss < level).any() else np.inf
+
+
+def to_the_end(loss, level, when):
+    """Never is the end."""
+    return min(wait(loss, level, when), when[-1])
+
+
+def last_time(loss, level, when):
+    above = np.flatnonzero(loss >= level)
+    start = above[-1] if len(above) else 0
+    return wait(loss[start:], level, when[start:])
+
+
+def step(vectors, true, rate, per=3, sign=-1, others=True):
+    squares = (vectors**2).sum(1, keepdims=True)
+    overlaps = (vectors * true).sum(1, keepdims=True)
+    squares, overlaps = (each.prod() / each if others else each for each in (squares, overlaps))
+    gradient = (squares * vectors - overlaps * true) / vectors.shape[1] ** per
+    return vectors + sign * rate * gradient
+
+
+def one_after_the_other(vectors, true, rate):
+    for row in range(3):
+        vectors = np.where(np.arange(3)[:, None] == row, step(vectors, true, rate), vectors)
+    return vectors
+
+
+LN2, LN5 = np.log(2), np.log(5)
+# Of the study made up.
+ORDER = ("none", "PT", "L1", "copy", "match", "L1 + copy")
+THREE = trained("L1 + copy", "match", "L1")
+PUSHES = {"none": 2, "c": 1, "b and c": 0}
+LABELS_TELL = {"matching": "not resolved", "copying": "later"}
+CLASSES_TELL = {"matching": "later", "copying": "not resolved"}
+FOLLOWING = np.full(3, 1.1)
 
 SENT, ANSWERED = (0, 2), (1, 1)  # in the hand-wired models
 ONE_EACH = {"values": 1, "pattern": 1, "both": 2}
@@ -402,6 +499,104 @@ WRONG = {
         (faithful, 1.13),
         faithful,
     ],
+    "two-labels": [
+        ((LN5, 1 / 5), (LN2, 1)),
+        ((LN5, 1 / 5), (LN5, 1 / 5)),
+        ((LN2, 1 / 2), (LN5, 1 / 5)),
+        ((np.log2(5), 1 / 5), (1, 1 / 2)),
+        ((0.8, 1 / 5), (0.5, 1 / 2)),
+        ((-LN5, 1 / 5), (-LN2, 1 / 2)),
+        ((LN5, 20), (LN2, 50)),
+        (LN5, LN2),
+        ((LN5, "a fifth"), (LN2, "half")),
+        LN2,
+    ],
+    "induction-strength": [
+        lambda pattern, answer: -strength(pattern, answer),
+        lambda pattern, answer: strength(pattern, 0 * answer),
+        lambda pattern, answer: strength(pattern, answer, labels=(0, 2)),
+        lambda pattern, answer: strength(pattern, answer, query=0),
+        lambda pattern, answer: strength(pattern.swapaxes(2, 3), answer),
+        lambda pattern, answer: strength(pattern, answer, mean=False),
+        lambda pattern, answer: strength(pattern, answer).mean(),
+        lambda pattern, answer: abs(strength(pattern, answer, mean=False)).mean(0),
+        lambda pattern, answer: None,
+        0.7,
+    ],
+    "waiting-time": [
+        (first_evaluation, LN2),
+        (to_the_end, LN2),
+        (last_time, LN2),
+        (lambda loss, level, when: np.interp(-level, -loss, when), LN2),
+        (lambda loss, level, when: None, LN2),
+        (lambda loss, level, when: when, LN2),
+        (wait, 0.35),
+        (wait, 0.5),
+        (wait, 1.6),
+        (wait, np.inf),
+        (wait, "high"),
+        (LN2, wait),
+        wait,
+    ],
+    "what-shortens": [
+        (ORDER[::-1], THREE),
+        (("PT", "none", *ORDER[2:]), THREE),
+        ((*ORDER[:3], "match", "copy", "L1 + copy"), THREE),
+        (ORDER[:-1], THREE),
+        ((*ORDER, "none"), THREE),
+        ((*ORDER[:-1], "all PT"), THREE),
+        (ORDER, trained("L1 + copy", "match")),
+        (ORDER, trained("match", "match", "match")),
+        (ORDER, trained("match", "copy", "L1", seeds=(0, 1, 2))),
+        (ORDER, trained("match", "copy", "L1", loss=(0.1, 0.7, 0.7))),
+        (ORDER, trained("match", "copy", "L1", loss=0.7)),
+        (ORDER, (None, THREE)),
+        (ORDER, "match"),
+        ("none", THREE),
+        (1, THREE),
+        ORDER,
+    ],
+    "three-factors": [
+        (lambda *given: step(*given, sign=1), PUSHES),
+        (lambda *given: step(*given, per=2), PUSHES),
+        (lambda *given: step(*given, per=1), PUSHES),
+        (lambda *given: step(*given, others=False), PUSHES),
+        (one_after_the_other, PUSHES),
+        (lambda vectors, true, rate: step(vectors, true, 2 * rate), PUSHES),
+        (lambda vectors, true, rate: vectors - rate * (vectors - true), PUSHES),
+        (lambda vectors, true, rate: None, PUSHES),
+        (step, {"none": 3, "c": 2, "b and c": 1}),
+        (step, {"none": 5, "c": 3, "b and c": 1}),
+        (step, {"none": 2, "c": 1, "b and c": 1}),
+        (step, {"none": 2, "c": 1}),
+        (step, (2, 1, 0)),
+        (PUSHES, step),
+        step,
+    ],
+    "which-subcircuit": [
+        {"labels": CLASSES_TELL, "classes": LABELS_TELL},
+        {"labels": LABELS_TELL, "classes": LABELS_TELL},
+        {"labels": LABELS_TELL | {"copying": "earlier"}, "classes": CLASSES_TELL},
+        {"labels": LABELS_TELL | {"matching": "later"}, "classes": CLASSES_TELL},
+        {"labels": LABELS_TELL | {"matching": "no effect"}, "classes": CLASSES_TELL},
+        {"labels": LABELS_TELL | {"matching": 0}, "classes": CLASSES_TELL},
+        {"labels": LABELS_TELL},
+        {"labels": "later", "classes": "later"},
+        {"labels": {"matching": "not resolved"}, "classes": CLASSES_TELL},
+        "later",
+    ],
+    "lead-or-follow": [
+        (FOLLOWING, "leads"),
+        (FOLLOWING, "not resolved"),
+        (1 / FOLLOWING, "leads"),
+        (1 / FOLLOWING, "follows"),
+        (FOLLOWING[:1], "follows"),
+        (1.1, "follows"),
+        (FOLLOWING, "lags"),
+        (FOLLOWING, 1),
+        (None, "follows"),
+        "follows",
+    ],
 }
 
 
@@ -414,7 +609,8 @@ WRONG = {
     ],
 )
 def test_wrong_answers_fail_with_a_hint(name, answer, data, other, study):
-    mine = study if exercises.EXERCISES[name].session == 4 else data
+    by_session = {4: study, 5: learning()}
+    mine = by_session.get(exercises.EXERCISES[name].session, data)
     verdict = exercises.check(name, answer, other if name == "relative-depth" else mine)
     assert not verdict
     assert repr(verdict) == verdict.message
@@ -497,8 +693,76 @@ def test_what_is_known_of_heads_passes(make):
     assert said("faithfulness", (lambda each: faithful(each).values, 2))
 
 
+def said(name, answer, study):
+    verdict = exercises.check(name, answer, study)
+    assert verdict or "not yet" in verdict.message
+    return bool(verdict)
+
+
+def test_what_was_made_up_of_training_passes():
+    """Times of learning are those that the study was made with; the rest is known by hand."""
+    study = learning()
+    assert said("two-labels", ((LN5, 0.2), (LN2, xr.DataArray(0.5))), study)
+    assert said("induction-strength", strength, study)
+    assert said("waiting-time", (wait, LN2), study)
+    made = made_up_training.LEARNED
+    order = sorted(training.CLAMPS, key=made.get, reverse=True)
+    assert order == list(ORDER)
+    assert said("what-shortens", (order, THREE), study)
+    assert said("what-shortens", (np.array(order), THREE), study) is False
+    assert said("three-factors", (step, PUSHES), study)
+    effects = {"labels": LABELS_TELL, "classes": CLASSES_TELL}
+    assert said("which-subcircuit", effects, study)
+    assert said("lead-or-follow", (FOLLOWING, "follows"), study)
+
+
+def test_what_seeds_do_not_resolve_may_stand_in_either_order():
+    study = learning()
+    slowed = xr.where(study.experiment == "match", made_up_training.LEARNED["copy"], 1)
+    usual = xr.where(study.experiment == "match", made_up_training.LEARNED["match"], 1)
+    # By one per cent, which is less than the range of the seeds.
+    times = xr.where(study.experiment == "match", 1.01, 1) * slowed / usual
+    close = study.assign(sequences=study.sequences * times)
+    swapped = ("none", "PT", "L1", "match", "copy", "L1 + copy")
+    for order in (ORDER, swapped):
+        assert said("what-shortens", (order, THREE), close)
+    assert not said("what-shortens", (swapped, THREE), study)
+    # Only one that has learned is known to be earlier.
+    never = study.assign(loss=study.loss.where(study.experiment != "none", 0.7))
+    assert said("what-shortens", (ORDER, THREE), never)
+    assert not said("what-shortens", (("PT", "none", *ORDER[2:]), THREE), never)
+    short = never.assign(sequences=never.sequences * xr.where(never.experiment == "none", 0.1, 1))
+    assert said("what-shortens", (("PT", "none", *ORDER[2:]), THREE), short)
+
+
+def test_a_leading_response_and_one_of_which_seeds_differ():
+    leading = learning(lag=0.9)
+    assert said("lead-or-follow", (1 / FOLLOWING, "leads"), leading) is False
+    assert said("lead-or-follow", (np.full(3, 0.9), "leads"), leading)
+    assert not said("lead-or-follow", (np.full(3, 0.9), "follows"), leading)
+    of_first = (leading.experiment == "responses") & (leading.seed == 0)
+    mixed = learning().assign(response=leading.response.where(of_first, learning().response))
+    assert said("lead-or-follow", ([0.9, 1.1, 1.1], "not resolved"), mixed)
+    assert not said("lead-or-follow", ([0.9, 1.1, 1.1], "follows"), mixed)
+
+
+def test_curves_of_a_training_are_told_by_their_clamps():
+    """Those made up for these tests say what those of `train` do."""
+    names = ("copy", "PT", "L1")
+    runs = tuple(training.Run(seed=3, clamps=training.CLAMPS[name]) for name in names)
+    settings = training.TrainingSettings(runs=runs, sequences=64, every=32, evaluated_on=2)
+    _, curves = training.train(settings)
+    made_up = trained(*names, seeds=3)
+    assert made_up.attrs["runs"] == curves.attrs["runs"]
+    assert made_up.loss.dims == curves.loss.dims
+    assert not said("what-shortens", (ORDER, curves), learning())
+    learned = curves.assign(loss=curves.loss - 2)
+    assert said("what-shortens", (ORDER, learned), learning())
+
+
 def test_results_of_another_kind_are_refused(data, study):
-    for name, other_kind in (("stripe-score", data), ("read-peak", study)):
+    others = (("stripe-score", data), ("read-peak", study), ("two-labels", study))
+    for name, other_kind in (*others, ("stripe-score", learning())):
         with pytest.raises(ValueError, match=r"^data: holds [a-z]+, not [a-z]+; pass [^\n]*$"):
             exercises.check(name, 1, other_kind)
 
@@ -521,7 +785,7 @@ def test_without_results_those_of_the_default_model_count(data):
     ("wrong", "named"),
     [
         (lambda: exercises.check("read-peek", 63), "name=read-peek"),
-        (lambda: exercises.timetable(5), "session=5"),
+        (lambda: exercises.timetable(6), "session=6"),
         (lambda: exercises.load("gpt-5"), "results=gpt-5"),
         (lambda: exercises.load("smollm2-135m", kind="heads"), "results="),
         (lambda: student_notebook(ROOT / "notebooks/fig1.ipynb"), "notebook="),
@@ -621,7 +885,7 @@ def test_solutions_are_tagged_from_start_to_end(number):
 def test_checks_hold_no_answers():
     """No number in the source of a check is an answer of the shipped results."""
     modules = sorted((ROOT / "lib/universal_response/companion/exercises").glob("session*.py"))
-    assert len(modules) == 4
+    assert len(modules) == len(COURSE)
     tree = ast.parse("\n".join(module.read_text() for module in modules))
     known = {63, 64, 8128, 0.262, 7.3, 41, 1.71, 0.0496}  # a minus is no part of a constant
     numbers = {

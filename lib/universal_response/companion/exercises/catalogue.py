@@ -1,6 +1,12 @@
 """All exercises, and the plans of the sessions."""
 
-from universal_response.companion.exercises import session1, session2, session3, session4
+from universal_response.companion.exercises import (
+    session1,
+    session2,
+    session3,
+    session4,
+    session5,
+)
 from universal_response.companion.exercises.exercise import Exercise, Session
 
 EXERCISES: dict[str, Exercise] = {
@@ -134,6 +140,43 @@ EXERCISES: dict[str, Exercise] = {
             "No heads have faithfulness zero and all have one, also on average. What happens to a "
             "mean of ratios if one sequence has a tiny denominator?",
         ),
+        Exercise(
+            "two-labels", "What two labels are worth", 5, "easy", 5, session5.two_labels,
+            "The loss is minus the natural logarithm of the probability that the right label has. "
+            "Which probability is that?",
+        ),
+        Exercise(
+            "induction-strength", "Write the strength", 5, "easy", 10, session5.induction_strength,
+            "Which row of a pattern is that of the query, and which two columns are those of the "
+            "labels? Which of the two is right depends on the sequence. One axis goes.",
+        ),
+        Exercise(
+            "waiting-time", "How long is the wait?", 5, "medium", 10, session5.waiting_time,
+            "Draw the line between the last evaluation that is not below and the first that is. "
+            "What if the first of all is below, or none? The median goes over times, not losses.",
+        ),
+        Exercise(
+            "what-shortens", "What shortens the wait", 5, "medium", 15, session5.what_shortens,
+            "Ask of each clamp what is left to be learned. Where the seeds of two overlap either "
+            "order will do. The curves need at least three different clamps, all with one seed, "
+            "and long enough that two of them learn.",
+        ),
+        Exercise(
+            "three-factors", "Three factors", 5, "hard", 15, session5.three_factors,
+            "Sum over the two other indices first: only squares and overlaps of the other vectors "
+            "remain. All three steps are taken from the old vectors. For the powers count the "
+            "small factors in the largest term.",
+        ),
+        Exercise(
+            "which-subcircuit", "Labels or classes", 5, "medium", 5, session5.which_subcircuit,
+            "Which subcircuit is left to be learned where the other is given? Two ranges that "
+            "overlap tell nothing.",
+        ),
+        Exercise(
+            "lead-or-follow", "Does it announce itself?", 5, "medium", 10, session5.lead_or_follow,
+            "Each curve is measured by its own last value, and the seeds are compared one by one. "
+            "Which of the two was half-way first?",
+        ),
     )
 }  # fmt: skip
 
@@ -192,6 +235,19 @@ SESSIONS: dict[int, Session] = {
                 (5, "Round-up"),
             ),
             results="heads-smollm2-135m", kind="heads",
+        ),
+        Session(
+            5, "What has to go right",
+            (
+                (5, "A task, a plateau and a fall"),
+                "two-labels", "induction-strength", "waiting-time",
+                (5, "Giving a part, and waiting for the rest"),
+                "what-shortens", "three-factors", "which-subcircuit",
+                (5, "The response over training"),
+                "lead-or-follow",
+                (5, "Round-up"),
+            ),
+            results="training-letters", kind="training",
         ),
     )
 }  # fmt: skip
