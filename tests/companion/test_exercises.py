@@ -32,9 +32,13 @@ from universal_response.companion.notebooks import (
 )
 from universal_response.heads.study.material import Material
 from universal_response.heads.study.study import PARTS
+from universal_response.training import checkpoints
 
 ROOT = Path(__file__).parents[2]
-COURSE = {number: ROOT / f"notebooks/course/session{number}.ipynb" for number in (1, 2, 3, 4, 5)}
+COURSE = {
+    int(path.stem.removeprefix("session")): path
+    for path in (ROOT / "notebooks/course").glob("session*.ipynb")
+}
 TEACHING = (ROOT / "book" / "teaching.md").read_text()
 OTHER = "gemma-3-270m"
 HEADS, TRAINING = COURSE[4], COURSE[5]
@@ -92,7 +96,7 @@ def trained(*names, seeds=0, loss=0.1):
     return xr.Dataset(
         {"loss": (("sequences", "run", "split"), np.repeat(fallen[..., None], 3, -1))},
         {"sequences": [0, 32], "split": list(training.SPLITS), "seed": ("run", seeds)},
-        settings.described,
+        checkpoints.in_words(settings),
     )
 
 
