@@ -30,6 +30,7 @@ from .clamping import (
     single_panel,
     toy_panel,
 )
+from .controls import controls, signature_panel
 from .data import drawn_values
 from .fig1 import fig1
 from .fig2 import collapse_panel, fig2, matrix_panel, ratio_panel
@@ -96,6 +97,7 @@ __all__ = [
     "colormap",
     "completeness_panel",
     "composition_panel",
+    "controls",
     "controls_panel",
     "curves_panel",
     "data_panel",
@@ -150,6 +152,7 @@ __all__ = [
     "save",
     "share_panel",
     "shares_panel",
+    "signature_panel",
     "single_panel",
     "speed",
     "splits_panel",
