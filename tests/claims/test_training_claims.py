@@ -119,7 +119,7 @@ def test_a_response_that_leads_or_is_there_at_once_is_told(kept):
     early[runs] = np.roll(early[runs], -20, 1)
     early[runs, -20:] = early[runs, -21:-20].values
     found = verdicts(kept.assign(response=early))
-    assert the(found, "does not announce") == the(found, "announce the attention") == claims.FAILS
+    assert the(found, "announce the fall") == the(found, "announce attention") == claims.FAILS
     assert the(found, "does not tell the right label") == claims.FAILS
     assert the(verdicts(changed(kept, "response", 1.0)), "At the end it does") == claims.FAILS
 

@@ -71,9 +71,9 @@ NUMBERS = (
         "accuracy with previous-token heads ablated, patterns kept", "0.9985",
         of.ablated("pattern", "previous"),
     ),
-    Compared("the same, values kept", "0.343", of.ablated("value", "previous")),
+    Compared("the same, values kept", "0.699", of.ablated("value", "previous")),
     Compared(
-        "with all others ablated, patterns kept", "0.699", of.ablated("pattern", "others")
+        "with all others ablated, patterns kept", "0.343", of.ablated("pattern", "others")
     ),
     Compared("the same, values kept", "0.993", of.ablated("value", "others")),
     Compared("sequences to a loss of .35: L1 + copy", "26 thousand", _learned("L1 + copy")),

@@ -5,6 +5,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from universal_response.figures.learning import THOUSAND, over_training
 from universal_response.figures.panels import few_ticks
@@ -25,9 +26,7 @@ def clamping(study: xr.Dataset) -> Figure:
     with style():
         figure, grid = plt.subplots(2, 3, figsize=(9.8, 5.8), layout="constrained")
         toy_panel(grid[0, 0], study)
-        losses_panel(grid[0, 1], study, {name: name for name in CLAMPED})
-        grid[0, 1].set(xscale="log", xlim=(first_evaluation(study), None))
-        few_ticks(grid[0, 1].xaxis)
+        losses_panel(grid[0, 1], study, {name: name for name in CLAMPED}, logarithmic=True)
         learned_panel(grid[0, 2], study, (*CLAMPED, "all PT", summaries.GRAFT, FULL))
         single_panel(grid[1, 0], study)
         losses_panel(grid[1, 1], study, DATA)
@@ -37,11 +36,6 @@ def clamping(study: xr.Dataset) -> Figure:
             axes.axhline(summaries.LEARNED, color=GREY, linewidth=0.8, linestyle=":")
         tag_all(grid)
     return figure
-
-
-def first_evaluation(study: xr.Dataset) -> float:
-    """Of all trainings, in thousands of sequences: where a logarithmic axis of them begins."""
-    return float(study.sequences.where(study.sequences > 0).min()) / THOUSAND
 
 
 def toy_panel(axes: Axes, study: xr.Dataset) -> None:
@@ -57,17 +51,25 @@ def toy_panel(axes: Axes, study: xr.Dataset) -> None:
     axes.legend(title="given", loc="upper right")
 
 
-def losses_panel(axes: Axes, study: xr.Dataset, experiments: dict[str, str]) -> None:
+def losses_panel(
+    axes: Axes, study: xr.Dataset, experiments: dict[str, str], logarithmic: bool = False
+) -> None:
     """Training loss of experiments, a thin line for every run and a thick one for the median.
 
     Args:
         axes: to draw on.
         study: of `training.study_training`.
         experiments: by what the legend calls them.
+        logarithmic: the axis of sequences; each curve begins at its first evaluation that it shows.
     """
     for colour, (label, name) in zip(CATEGORIES, experiments.items(), strict=False):
         runs = summaries.runs_of(study, name)
+        if logarithmic:
+            runs = runs.isel(time=slice(1, None))
         over_training(axes, runs, runs.loss.sel(split="training"), colour, label)
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.legend(loc="upper right", fontsize=7)
 
 
@@ -106,13 +108,16 @@ def data_panel(axes: Axes, study: xr.Dataset) -> None:
         found = summaries.delays(study, data)
         for place, clamp in enumerate(marks):
             delay = found[clamp].values
-            axes.plot(delay, np.full(len(delay), place), marks[clamp], color=colour,
-                      markersize=4, alpha=0.8, label=data if place == 0 else None)  # fmt: skip
+            # Side by side, where both have been.
+            row = np.full(len(delay), place + (0.12 if data == LABELS else -0.12))
+            axes.plot(delay, row, marks[clamp], color=colour, markersize=4, alpha=0.8)
+        axes.plot([], [], "-", linewidth=4, color=colour, label=data)
     axes.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_yticks(
         range(len(marks)), ["nothing clamped", "L1 + copy:\nmatching (B)", "match:\ncopying (C)"]
     )
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="time to learn, over that of\n50 classes and 5 labels")
-    few_ticks(axes.xaxis)
+    axes.set_xticks([0.8, 1, 1.5, 2], ["0.8", "1", "1.5", "2"], minor=False)
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend(loc="upper right", bbox_to_anchor=(1, 0.9))

@@ -5,6 +5,7 @@ from universal_response.claims.training import quantities as of
 from universal_response.training.summaries import CLASSES, COPYING, FULL, GRAFT, LABELS, MATCHING
 
 ABSTRACT, TEXT, BEYOND = "abstract", "its experiments", "beyond the paper"
+BOTH = f"{ABSTRACT}, by {TEXT}"
 
 
 def _order(statement: str, first: str, second: str, source: str = TEXT) -> Claim:
@@ -125,7 +126,7 @@ TRAINING_CLAIMS = (
         lambda accuracy: accuracy < 0.9,
     ),
     Claim(
-        "Nothing else does: with all patterns kept they are not needed.",
+        "Previous-token heads carry nothing that is copied: patterns kept, they are not needed.",
         TEXT,
         "accuracy with them ablated and all patterns kept",
         of.ablated("pattern", "previous"),
@@ -139,7 +140,7 @@ TRAINING_CLAIMS = (
         lambda accuracy: accuracy > 0.95,
     ),
     Claim(
-        "They are needed for what is copied.",
+        "The other heads of layer 1 are needed for what is copied.",
         TEXT,
         "accuracy with the others ablated and all patterns kept",
         of.ablated("pattern", "others"),
@@ -166,24 +167,26 @@ TRAINING_CLAIMS = (
         of.toy_earlier("b and c", "c"),
         lambda ratio: ratio > 1,
     ),
-    _order("Layer 1 and copying given leave least to be learned.", "L1 + copy", "copy", ABSTRACT),
-    _order("They leave less than matching given.", "L1 + copy", "match", ABSTRACT),
-    _order("Copying given helps more than layer 1 given.", "copy", "L1", ABSTRACT),
-    _order("Matching given helps more than layer 1 given.", "match", "L1", ABSTRACT),
+    _order("Layer 1 and copying given leave least to be learned.", "L1 + copy", "copy", BOTH),
+    _order("They leave less than matching given.", "L1 + copy", "match", BOTH),
+    _order("Copying given helps more than layer 1 given.", "copy", "L1", BOTH),
+    _order("Matching given helps more than layer 1 given.", "match", "L1", BOTH),
     _order("Layer 1 given helps more than its pattern alone.", "L1", "PT"),
     _order("The pattern alone helps.", "PT", "none"),
-    _order("Previous-token attention in all heads of layer 1 helps less.", "PT", "all PT"),
+    _order(
+        "Previous-token attention in all heads of layer 1 helps less than in one.", "PT", "all PT"
+    ),
     _order("A trained layer 1, grafted, takes the plateau away.", GRAFT, FULL),
     Claim(
         "Twice the labels delay learning at least twofold.",
-        ABSTRACT,
+        BOTH,
         "sequences to a loss of .35, 10 labels over 5, seed by seed",
         of.delay(LABELS),
         lambda ratio: ratio >= 2,
     ),
     Claim(
         "Twice the classes delay it less than labels do.",
-        ABSTRACT,
+        BOTH,
         "sequences to a loss of .35, 100 classes over 50, seed by seed; at most 1.5",
         of.delay(CLASSES),
         lambda ratio: ratio <= 1.5,
@@ -238,7 +241,7 @@ TRAINING_CLAIMS = (
         lambda ratio: ratio > 1,
     ),
     Claim(
-        "Nor does it announce the attention.",
+        "The response does not announce attention either.",
         BEYOND,
         "the same over those until the induction strength is half of what it becomes",
         of.lag("strength"),
