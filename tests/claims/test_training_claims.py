@@ -84,7 +84,7 @@ NUMBERS = (
     ("And a second one", "toy_end", 9.0),
     ("not seen through a norm", "leak", 1e-5),
     ("Where layer 2 attends", "previous_ablated_accuracy", 0.95),
-    ("with all patterns kept they", "previous_ablated_accuracy", 0.7),
+    ("patterns kept, they", "previous_ablated_accuracy", 0.7),
     ("not needed for where", "previous_ablated_accuracy", 0.7),
     ("needed for what is copied", "previous_ablated_accuracy", 0.95),
 )

@@ -107,7 +107,8 @@ def test_toy_is_drawn_by_what_is_given(drawn, data):
 def test_losses_of_experiments(drawn, data, letter, label, name):
     line = labelled(panel(drawn["clamping"], letter), label)
     expected = of(data, name).loss.sel(split="training").median("run")
-    np.testing.assert_allclose(line.get_ydata(), expected)
+    # A logarithmic axis has no zero.
+    np.testing.assert_allclose(line.get_ydata(), expected[1:] if letter == "b" else expected)
 
 
 def test_when_experiments_have_learned(drawn):
@@ -138,7 +139,7 @@ def test_delays_by_other_data(drawn):
     expected = {"100 classes": (4 / 3, 1.5, 1), "10 labels": (3, 1, 3)}
     for data, ratios in expected.items():
         colour = labelled(axes, data).get_color()
-        mine = [line for line in axes.lines if line.get_color() == colour]
+        mine = [each for each in axes.lines if each.get_color() == colour and len(each.get_xdata())]
         for line, ratio in zip(mine, ratios, strict=True):
             # A ratio of two such times.
             np.testing.assert_allclose(line.get_xdata(), ratio, rtol=3e-2)

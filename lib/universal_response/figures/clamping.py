@@ -120,4 +120,4 @@ def data_panel(axes: Axes, study: xr.Dataset) -> None:
     axes.set(xscale="log", xlabel="time to learn, over that of\n50 classes and 5 labels")
     axes.set_xticks([0.8, 1, 1.5, 2], ["0.8", "1", "1.5", "2"], minor=False)
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.9))
+    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.8))

@@ -173,9 +173,7 @@ TRAINING_CLAIMS = (
     _order("Matching given helps more than layer 1 given.", "match", "L1", BOTH),
     _order("Layer 1 given helps more than its pattern alone.", "L1", "PT"),
     _order("The pattern alone helps.", "PT", "none"),
-    _order(
-        "Previous-token attention in all heads of layer 1 helps less than in one.", "PT", "all PT"
-    ),
+    _order("Previous-token attention in all heads helps less than in one.", "PT", "all PT"),
     _order("A trained layer 1, grafted, takes the plateau away.", GRAFT, FULL),
     Claim(
         "Twice the labels delay learning at least twofold.",
