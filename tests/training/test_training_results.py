@@ -5,6 +5,8 @@ least and most to learn, ranks of heads, the silence of norms, and all that make
 ability induction and no shortcut.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -14,6 +16,8 @@ from universal_response import claims, training
 from universal_response.companion.notebooks import run_notebook
 from universal_response.training import StudySettings, summaries
 from universal_response.training.gpt2 import Gpt2Settings, settings_of_film, verify_film
+from universal_response.training.study import experiments
+from universal_response.training.study import study as making
 
 FILMS = ("film-gpt2-induction", *(f"film-gpt2-induction-seed{seed}" for seed in (1, 2, 3, 4)))
 PAGES = RESULTS.parent / "notebooks"
@@ -133,18 +137,27 @@ def test_films_of_other_seeds_are_verified_by_their_random_weights(films, number
     assert outcome.where["step"] == 0
 
 
-# a small run -------------------------------------------------------------------------------------
+# a small study -----------------------------------------------------------------------------------
+
+
+def shortened(experiment):
+    return dataclasses.replace(experiment, sequences=2 * experiment.every)
 
 
 @pytest.mark.slow
-def test_a_page_runs_on_a_small_study_made_anew(tmp_path):
-    values = {
-        "seeds": [0, 1], "length": 0.01, "learning_rate": 1e-4, "evaluated_on": 64,
-        "results": "nowhere", "runs": str(tmp_path), "output": str(tmp_path),
-    }  # fmt: skip
-    out = run_notebook(PAGES / "clamping.ipynb", tmp_path / "clamping.ipynb", values)
-    assert "2 runs of each" in "\n".join(printed(out)) or (tmp_path / "clamping.svg").exists()
-    assert (tmp_path / "training-letters.nc").exists()
-    again = run_notebook(PAGES / "learning.ipynb", tmp_path / "learning.ipynb", values)
-    assert (tmp_path / "learning.svg").stat().st_size > 10_000
-    assert again.exists()
+def test_pages_draw_a_small_study_made_anew(tmp_path, monkeypatch):
+    """Every experiment, too short to learn anything."""
+    few = {name: shortened(each) for name, each in experiments.EXPERIMENTS.items()}
+    grafting = experiments.grafting
+    monkeypatch.setattr(making, "EXPERIMENTS", few)
+    monkeypatch.setattr(making, "grafting", lambda donor: shortened(grafting(donor)))
+    asked = {"seeds": [0, 1], "length": 0.01, "learning_rate": 1e-4, "evaluated_on": 16}
+    settings = StudySettings(**asked | {"seeds": (0, 1)})
+    training.study_training_into(tmp_path / "training-letters.nc", settings)
+    values = asked | {"results": "nowhere", "runs": str(tmp_path), "output": str(tmp_path)}
+    for page in ("learning", "clamping"):
+        out = run_notebook(PAGES / f"{page}.ipynb", tmp_path / f"{page}.ipynb", values)
+        assert (tmp_path / f"{page}.svg").stat().st_size > 10_000
+        told = "\n".join(printed(out))
+        assert "seeds 0 1, evaluated on 16 sequences" in told
+        assert "never" in told or "nan" in told

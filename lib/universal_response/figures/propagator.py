@@ -16,21 +16,21 @@ DECADES = 4  # of the response that are shown; what is weaker has leaked through
 FACTOR = 3  # decades of a ratio to either side
 
 
-def propagator(dataset: xr.Dataset) -> Figure:
+def propagator(study: xr.Dataset) -> Figure:
     """The response at the end by where the change is made, and maps from every l' to every l.
 
     Args:
-        dataset: of `propagator.measure_propagator`.
+        study: of `propagator.measure_propagator`.
     """
-    t0 = int(dataset.attrs["t0"])
+    t0 = int(study.attrs["t0"])
     with style():
         figure, axes = plt.subplots(1, 3, figsize=(10.4, 3.4), layout="constrained")
-        end_panel(axes[0], dataset)
-        response = summaries.response_by_distance(dataset)
+        end_panel(axes[0], study)
+        response = summaries.response_by_distance(study)
         drawn = response_panel(axes[1], response.sel(compared=t0 - 1))
         figure.colorbar(drawn, ax=axes[1], label=r"$\overline{C}_\Delta(T_0-1)$", extend="min")
         near = response.sel(compared=[t0 - 1, t0]).max("compared")
-        ratio = summaries.ratio(dataset, t0)["mean"] / np.log(10)
+        ratio = summaries.ratio(study, t0)["mean"] / np.log(10)
         drawn = ratio_map_panel(axes[2], ratio.where(near > near.max() / 10**DECADES))
         label = r"$\log_{10}$ of $C_\Delta(T_0-1)$ / $C_\Delta(T_0)$"
         figure.colorbar(drawn, ax=axes[2], label=label, extend="both")
