@@ -10,7 +10,7 @@ from universal_response.claims.training import quantities as of
 from universal_response.claims.verdicts import Range
 from universal_response.claims.words import median_and_range
 from universal_response.training import summaries
-from universal_response.training.summaries import CLASSES, FULL, LABELS
+from universal_response.training.summaries import CLASSES, FULL, LABELS, SINGLE
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,6 @@ class Compared:
     quantity: str
     source: str
     evaluate: of.Quantity
-
-
-def _learned(experiment: str) -> of.Quantity:
-    return lambda study: summaries.learned(study, experiment).values
 
 
 def _loss_at_end(split: str) -> of.Quantity:
@@ -76,14 +72,14 @@ NUMBERS = (
         "with all others ablated, patterns kept", "0.343", of.ablated("pattern", "others")
     ),
     Compared("the same, values kept", "0.993", of.ablated("value", "others")),
-    Compared("sequences to a loss of .35: L1 + copy", "26 thousand", _learned("L1 + copy")),
-    Compared("match", "30 thousand", _learned("match")),
-    Compared("copy", "40 thousand", _learned("copy")),
-    Compared("L1", "70 thousand", _learned("L1")),
-    Compared("PT", "200 thousand", _learned("PT")),
-    Compared("none", "300 thousand", _learned("none")),
-    Compared("all PT", "about 500 thousand", _learned("all PT")),
-    Compared("single heads", "about 260 to 590 thousand", of.single_heads),
+    Compared("sequences to a loss of .35: L1 + copy", "26 thousand", of.learned("L1 + copy")),
+    Compared("match", "30 thousand", of.learned("match")),
+    Compared("copy", "40 thousand", of.learned("copy")),
+    Compared("L1", "70 thousand", of.learned("L1")),
+    Compared("PT", "200 thousand", of.learned("PT")),
+    Compared("none", "300 thousand", of.learned("none")),
+    Compared("all PT", "about 500 thousand", of.learned("all PT")),
+    Compared("single heads", "about 260 to 590 thousand", of.learned(SINGLE)),
     Compared("delay by 100 classes", "about 1.2", of.delay(CLASSES)),
     Compared("delay by 10 labels", "about 2.8", of.delay(LABELS)),
 )  # fmt: skip
@@ -98,13 +94,9 @@ def beside_source(study: xr.Dataset) -> pd.DataFrame:
     Returns:
         Table with the columns `quantity`, `in the paper` and `here`; rows are counted from 1.
     """
+    found = [Range.of(each.evaluate(study)) for each in NUMBERS]
     rows = [
-        {"quantity": each.quantity, "in the paper": each.source, "here": _said(each, study)}
-        for each in NUMBERS
+        {"quantity": each.quantity, "in the paper": each.source, "here": median_and_range(here)}
+        for each, here in zip(NUMBERS, found, strict=True)
     ]
     return pd.DataFrame(rows, index=range(1, len(rows) + 1))
-
-
-def _said(compared: Compared, study: xr.Dataset) -> str:
-    found = compared.evaluate(study)
-    return median_and_range(Range(float(np.median(found)), float(found.min()), float(found.max())))

@@ -30,6 +30,10 @@ class Range:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Range":
+        return cls(float(np.median(values)), float(values.min()), float(values.max()))
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -101,7 +105,7 @@ def _tested_by_seed(claim: Claim, data: xr.Dataset | list[xr.Dataset], seeds: in
     found = claim.evaluate(data)
     if np.isnan(found).any() or seeds < 2:
         return Finding(claim, None, UNTESTED)
-    estimate = Range(float(np.median(found)), float(found.min()), float(found.max()))
+    estimate = Range.of(found)
     if claim.holds is None:
         return Finding(claim, estimate, REPORTED)
     return Finding(claim, estimate, _verdict({bool(claim.holds(float(one))) for one in found}))

@@ -1,6 +1,7 @@
 """The controls, each with what is expected of it; written down before any was measured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from universal_response.measurement import Settings
 from universal_response.perturbation import RandomDirection, Swap
@@ -34,9 +35,7 @@ class Control:
     needs_bos: bool = False
 
 
-def _asked(**changed: object) -> Settings:
-    return Settings(**{"epsilons": (), "sources": 8} | changed)  # type: ignore[arg-type]
-
+_asked = partial(replace, Settings(epsilons=(), sources=8))
 
 CONTROLS = (
     Control("repeated", "the paper's input", PRESENT, _asked()),

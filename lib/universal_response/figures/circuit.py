@@ -6,6 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from universal_response import response
 from universal_response.figures.panels import band
 from universal_response.figures.style import ACCENT, CATEGORIES, GREY, style, tag_all
 from universal_response.heads import summaries
@@ -111,7 +112,7 @@ def probes_panel(axes: Axes, dataset: xr.Dataset) -> None:
 
 def neurons_panel(axes: Axes, dataset: xr.Dataset) -> None:
     """Logit difference with the neurons of largest effect of one MLP at their means, or others."""
-    found = summaries.mean_and_error(dataset.neuron_logit_difference, "mapped_sequence")
+    found = response.mean_and_error(dataset.neuron_logit_difference, "mapped_sequence")
     for name, colour in zip(found.neuron_ranking.values, (ACCENT, GREY), strict=True):
         one = found.sel(neuron_ranking=name)
         axes.errorbar(

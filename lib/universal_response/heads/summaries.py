@@ -4,19 +4,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from universal_response.response import mean_and_error
+
 CLASSES = ("induction", "previous_token", "duplicate_token")
 OTHER, MLPS, RANDOM = "other heads", "MLPs", "random heads"
-
-
-def mean_and_error(values: xr.DataArray, dim: str) -> xr.Dataset:
-    """Mean over sequences and its standard error, as variables `mean` and `error`."""
-    n = values.notnull().sum(dim)
-    error = (
-        values.std(dim, ddof=1) / np.sqrt(n)
-        if values.sizes[dim] > 1
-        else values.isel({dim: 0}) * np.nan
-    )
-    return xr.Dataset({"mean": values.mean(dim), "error": error})
 
 
 def shares_of_classes(dataset: xr.Dataset) -> xr.Dataset:

@@ -17,7 +17,7 @@ from .schema import SCHEMA_VERSIONS, kind_of, leading_bits, stored_bits
 from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings
 from .shards import code
 from .subject import describe, describe_machine, device_memory, git_commit
-from .verify import Verification, check_weights, verify
+from .verify import Verification, check_weights, check_weights_of, verify
 
 __all__ = [
     "DEFAULT",
@@ -31,6 +31,7 @@ __all__ = [
     "already_there",
     "bytes_of_strength",
     "check_weights",
+    "check_weights_of",
     "code",
     "describe",
     "describe_machine",

@@ -102,14 +102,23 @@ def verify(
 
 
 def _check_identity(dataset: xr.Dataset, settings: Settings, model: TransformerBridge) -> None:
-    recorded = dataset.attrs["weights_sha256"]
-    loaded = getattr(model, "provenance", Provenance()).weights_sha256
-    if "unknown" not in (loaded, recorded):
-        check_weights(recorded, loaded)
+    check_weights_of(dataset, model)
     tokens = tokens_of(settings, model.cfg.n_ctx, model.cfg.d_vocab, bos_token(model))
     for name, expected in (("tokens", tokens), ("sources", sources_of(settings))):
         if not np.array_equal(expected, dataset[name].values):
             raise ValueError(f"{name}: not those of seed={settings.seed}; the file was changed")
+
+
+def check_weights_of(dataset: xr.Dataset, model: TransformerBridge) -> None:
+    """Refuse a model with other weights than those recorded, where both are known.
+
+    Raises:
+        ValueError: they differ.
+    """
+    recorded = dataset.attrs["weights_sha256"]
+    loaded = getattr(model, "provenance", Provenance()).weights_sha256
+    if "unknown" not in (loaded, recorded):
+        check_weights(recorded, loaded)
 
 
 def check_weights(recorded: str, loaded: str) -> None:

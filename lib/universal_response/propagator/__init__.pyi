@@ -1,14 +1,13 @@
 from .find import propagator_for
 from .measure import measure_propagator, measure_propagator_into
 from .settings import DEFAULT, PropagatorSettings, propagator_settings_of
-from .summaries import at_end, mean_and_error, ratio, response_by_distance
+from .summaries import at_end, ratio, response_by_distance
 from .verify import verify_propagator
 
 __all__ = [
     "DEFAULT",
     "PropagatorSettings",
     "at_end",
-    "mean_and_error",
     "measure_propagator",
     "measure_propagator_into",
     "propagator_for",

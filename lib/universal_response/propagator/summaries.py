@@ -3,16 +3,7 @@
 import numpy as np
 import xarray as xr
 
-
-def mean_and_error(values: xr.DataArray) -> xr.Dataset:
-    """Mean over sequences and its standard error, as variables `mean` and `error`."""
-    n = values.notnull().sum("sequence")
-    return xr.Dataset(
-        {
-            "mean": values.mean("sequence"),
-            "error": values.std("sequence", ddof=1) / np.sqrt(n.where(n > 1)),
-        }
-    )
+from universal_response.response import mean_and_error
 
 
 def response_by_distance(dataset: xr.Dataset, geometric: bool = False) -> xr.DataArray:
@@ -32,7 +23,7 @@ def at_end(dataset: xr.Dataset) -> xr.Dataset:
     Returns:
         (perturbed_position, compared).
     """
-    return mean_and_error(dataset.response.isel(position=-1))
+    return mean_and_error(dataset.response.isel(position=-1), "sequence")
 
 
 def ratio(dataset: xr.Dataset, other: int) -> xr.Dataset:
@@ -47,4 +38,4 @@ def ratio(dataset: xr.Dataset, other: int) -> xr.Dataset:
     """
     logs = dataset.log_response
     expected = logs.sel(compared=int(dataset.attrs["t0"]) - 1, drop=True)
-    return mean_and_error(expected - logs.sel(compared=other, drop=True))
+    return mean_and_error(expected - logs.sel(compared=other, drop=True), "sequence")

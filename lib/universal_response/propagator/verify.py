@@ -5,8 +5,8 @@ import torch
 import xarray as xr
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.measurement import Verification, check_weights
-from universal_response.models import Provenance, load_model
+from universal_response.measurement import Verification, check_weights_of
+from universal_response.models import load_model
 from universal_response.propagator.measure import drawn, from_position
 from universal_response.propagator.settings import propagator_settings_of
 
@@ -31,9 +31,7 @@ def verify_propagator(
     """
     settings = propagator_settings_of(dataset)
     model = model or load_model(dataset.attrs["model"], dtype=settings.dtype, tokenizer=False)
-    loaded = getattr(model, "provenance", Provenance()).weights_sha256
-    if "unknown" not in (loaded, dataset.attrs["weights_sha256"]):
-        check_weights(dataset.attrs["weights_sha256"], loaded)
+    check_weights_of(dataset, model)
     tokens, sources = drawn(settings, model.cfg.d_vocab)
     for name, expected in (("tokens", tokens), ("sources", sources)):
         if not torch.equal(expected, torch.from_numpy(dataset[name].values).long()):

@@ -2,6 +2,7 @@ from .averages import (
     error_over_pairs,
     geometric_mean,
     geometric_over_pairs,
+    mean_and_error,
     mean_over_pairs,
     pairs_at,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "limit_of_ratios",
     "linear_ratio",
     "log_sums",
+    "mean_and_error",
     "mean_over_pairs",
     "measured_linear",
     "number_of_pairs",

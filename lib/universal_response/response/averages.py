@@ -78,3 +78,14 @@ def geometric_mean(dataset: xr.Dataset, place: str, linear: bool = False) -> xr.
     mean, error = geometric_over_pairs(dataset[f"{name}_log_sum"], n)
     fraction = mean_over_pairs(n, pairs_at(dataset, place)).where(mean.notnull())
     return xr.Dataset({"mean": mean, "sem": error, "fraction": fraction})
+
+
+def mean_and_error(values: xr.DataArray, dim: str) -> xr.Dataset:
+    """Mean over sequences and its standard error, as variables `mean` and `error`."""
+    n = values.notnull().sum(dim)
+    error = (
+        values.std(dim, ddof=1) / np.sqrt(n)
+        if values.sizes[dim] > 1
+        else values.isel({dim: 0}) * np.nan
+    )
+    return xr.Dataset({"mean": values.mean(dim), "error": error})

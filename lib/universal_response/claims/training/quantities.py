@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from universal_response.training import summaries
-from universal_response.training.summaries import FULL, RESPONSES, SINGLE
+from universal_response.training.summaries import FULL, RESPONSES
 
 Quantity = Callable[[xr.Dataset], np.ndarray]
 
@@ -20,8 +20,11 @@ def plateau_above_ln2(study: xr.Dataset) -> np.ndarray:
     return summaries.plateau(study, FULL).values - summaries.LN2
 
 
-def learned(study: xr.Dataset) -> np.ndarray:
-    return summaries.learned(study, FULL).values
+def learned(experiment: str) -> Quantity:
+    def quantity(study: xr.Dataset) -> np.ndarray:
+        return summaries.learned(study, experiment).values
+
+    return quantity
 
 
 def accuracy(split: str) -> Quantity:
@@ -119,10 +122,6 @@ def lag(behind: str) -> Quantity:
 
 def leak(study: xr.Dataset) -> np.ndarray:
     return study.leak.values
-
-
-def single_heads(study: xr.Dataset) -> np.ndarray:
-    return summaries.learned(study, SINGLE).values
 
 
 def toy_earlier(more: str, fewer: str) -> Quantity:

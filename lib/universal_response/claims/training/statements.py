@@ -2,7 +2,15 @@
 
 from universal_response.claims.statements import Claim
 from universal_response.claims.training import quantities as of
-from universal_response.training.summaries import CLASSES, COPYING, FULL, GRAFT, LABELS, MATCHING
+from universal_response.training.summaries import (
+    CLASSES,
+    COPYING,
+    FULL,
+    GRAFT,
+    LABELS,
+    MATCHING,
+    SINGLE,
+)
 
 ABSTRACT, TEXT, BEYOND = "abstract", "its experiments", "beyond the paper"
 BOTH = f"{ABSTRACT}, by {TEXT}"
@@ -37,7 +45,7 @@ TRAINING_CLAIMS = (
         "It falls after 200 to 600 thousand sequences.",
         TEXT,
         "sequences to a loss of .35",
-        of.learned,
+        of.learned(FULL),
         lambda when: 2e5 < when < 6e5,
     ),
     Claim(
@@ -150,7 +158,7 @@ TRAINING_CLAIMS = (
         "Each single head can learn it alone.",
         TEXT,
         "sequences to a loss of .35 with one head of layer 2 throughout, every head, one seed",
-        of.single_heads,
+        of.learned(SINGLE),
         lambda when: when < float("inf"),
     ),
     Claim(

@@ -16,9 +16,9 @@ from universal_response.heads.outputs import Metric, Outputs, mean_by_position, 
 from universal_response.heads.replacing import Head
 from universal_response.heads.scores import SCORES, attention_scores
 from universal_response.heads.study.settings import HeadSettings
-from universal_response.heads.summaries import CLASSES, mean_and_error
+from universal_response.heads.summaries import CLASSES
 from universal_response.heads.weights import LayerWeights, layer_weights
-from universal_response.response.significance import above, holm
+from universal_response.response import above, holm, mean_and_error
 from universal_response.sequences import repeated_random_tokens
 
 

@@ -8,8 +8,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from universal_response.heads.study.material import Material
 from universal_response.heads.study.settings import head_settings_of
 from universal_response.heads.study.witness import witness
-from universal_response.measurement import Verification, check_weights
-from universal_response.models import Provenance, load_model
+from universal_response.measurement import Verification, check_weights_of
+from universal_response.models import load_model
 
 # Of attention scores and shares absolute; of the loss, of order 10, relative.
 ALLOWED = 1e-3
@@ -30,9 +30,7 @@ def verify_heads(dataset: xr.Dataset, model: TransformerBridge | None = None) ->
     """
     settings = head_settings_of(dataset)
     model = model or load_model(dataset.attrs["model"], dtype=settings.dtype, tokenizer=False)
-    loaded = getattr(model, "provenance", Provenance()).weights_sha256
-    if "unknown" not in (loaded, dataset.attrs["weights_sha256"]):
-        check_weights(dataset.attrs["weights_sha256"], loaded)
+    check_weights_of(dataset, model)
     material = Material(model, settings)
     if not torch.equal(material.evaluated_on, torch.from_numpy(dataset.tokens.values)):
         raise ValueError(f"tokens: not those of seed={settings.seed}; the file was changed")

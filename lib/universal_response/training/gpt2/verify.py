@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.measurement import Verification, check_weights
-from universal_response.models import REGISTRY, Provenance, bridged, load_model
+from universal_response.measurement import Verification, check_weights_of
+from universal_response.models import REGISTRY, bridged, load_model
 from universal_response.training.gpt2.film import perturbed, settings_of_film
 from universal_response.training.gpt2.frames import FilmSettings, gap_sequences_of, responses
 from universal_response.training.gpt2.network import initial
@@ -36,9 +36,7 @@ def verify_film(dataset: xr.Dataset, model: TransformerBridge | None = None) -> 
         raise ValueError(f"tokens: not those of seed={film.seed}; the file was changed")
     comparisons = _of_frame(dataset, 0, bridged(initial(training.network, training.seed)), film)
     if trained := model or _trained(dataset.attrs["model"]):
-        loaded = getattr(trained, "provenance", Provenance()).weights_sha256
-        if "unknown" not in (loaded, dataset.attrs["weights_sha256"]):
-            check_weights(dataset.attrs["weights_sha256"], loaded)
+        check_weights_of(dataset, trained)
         comparisons += _of_frame(dataset, -1, trained, film)
         comparisons += _behind_gap(dataset, trained, training, film)
     relative = np.concatenate([each.values.ravel() for each in comparisons])
