@@ -46,22 +46,20 @@ def results(peak=T0 - 1, power=POWERS, tilt=0.0, onset=11, curvature=0.0, sequen
         if sequences > 1
         else np.full_like(full[:, :, 0], np.nan)
     )
+    of_sequences = {
+        "last": (("metric", "epsilon", "sequence", "delta_j"), full[:, :, :, -1], n),
+        "peak": (("metric", "epsilon", "sequence", "position"), full[..., T0 - 1], n[T0 - 1]),
+        "window": (("metric", "sequence", "position", "window"), full[:, reference][..., shown],
+                   n[shown]),
+    }  # fmt: skip
     return xr.Dataset(
         {
+            **by_sequence(of_sequences),
             "tokens": (("sequence", "token"), np.zeros((sequences, 2 * T0), dtype=int)),
             "response": (dims, full.mean(2)),
             "response_sem": (dims, sem),
             "linear": (("metric", "position", "delta_j"), linear.mean(1)),
             "n_pairs": (("sequence", "delta_j"), np.tile(n, (sequences, 1))),
-            "last_sum": (("metric", "epsilon", "sequence", "delta_j"), full[:, :, :, -1] * n),
-            "peak_sum": (
-                ("metric", "epsilon", "sequence", "position"),
-                full[..., T0 - 1] * n[T0 - 1],
-            ),
-            "window_sum": (
-                ("metric", "sequence", "position", "window"),
-                full[:, reference][..., shown] * n[shown],
-            ),
             "linear_sem": (("metric", "position", "delta_j"), sem[:, 0]),
             "matrix": (
                 ("metric", "source", "target"),
@@ -85,3 +83,14 @@ def results(peak=T0 - 1, power=POWERS, tilt=0.0, onset=11, curvature=0.0, sequen
             "architecture": json.dumps({"layers": LAYERS}),
         },
     )
+
+
+def by_sequence(places):
+    """Sums over the pairs of a sequence, all alike, and of logarithms; none of cosines."""
+    found = {}
+    for place, (dims, values, n) in places.items():
+        known = np.broadcast_to((POWERS > 0).reshape(-1, *[1] * (values.ndim - 1)), values.shape)
+        found[f"{place}_sum"] = dims, values * n
+        found[f"{place}_log_sum"] = dims, np.where(known, np.log(values) * n, 0)
+        found[f"{place}_log_n"] = dims, known * n
+    return found

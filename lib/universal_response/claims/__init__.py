@@ -1,8 +1,8 @@
 """Dataset -> verdicts: what the abstract and the captions of the paper state, tested on results.
 And what the notes on induction circuits state of heads (`heads`), tested on a study of heads.
 
-Each claim is one quantity with its standard error over sequences (bootstrap, `response.resample`)
-and a bound chosen before looking: a deviation called small must be below 10 %.
+Each claim is one quantity with its error over sequences (bootstrap, `response.resample`) and a
+bound: a deviation called small must be below 10 %.
 """
 
 import lazy_loader

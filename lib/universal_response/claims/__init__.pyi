@@ -1,7 +1,7 @@
 from .beside_source import NUMBERS, Compared, beside_source
 from .heads import HEAD_CLAIMS, MOSTLY
 from .quantities import FIGURE_EPSILON0, WEAK
-from .statements import ATTENTION_PART, CLAIMS, LINEAR_REGIME, PEAK, SMALL, Claim
+from .statements import CLAIMS, LINEAR_REGIME, PEAKS, SMALL, STEPS, Claim
 from .training import FILM_CLAIMS, TRAINING_CLAIMS
 from .verdicts import (
     FAILS,
@@ -18,10 +18,9 @@ from .verdicts import (
     evaluate_head_claims,
     evaluate_training_claims,
 )
-from .words import in_brief, median_and_range, table, value_and_error
+from .words import counts, in_brief, median_and_range, table, value_and_error
 
 __all__ = [
-    "ATTENTION_PART",
     "CLAIMS",
     "FAILS",
     "FIGURE_EPSILON0",
@@ -32,9 +31,10 @@ __all__ = [
     "MOSTLY",
     "NUMBERS",
     "N_RESAMPLES",
-    "PEAK",
+    "PEAKS",
     "REPORTED",
     "SMALL",
+    "STEPS",
     "TRAINING_CLAIMS",
     "UNDECIDED",
     "UNTESTED",
@@ -45,6 +45,7 @@ __all__ = [
     "Finding",
     "Range",
     "beside_source",
+    "counts",
     "evaluate_claims",
     "evaluate_film_claims",
     "evaluate_head_claims",

@@ -1,4 +1,7 @@
-"""What the claims are tested by: each a quantity along `resample`, from results and their means."""
+"""What the claims are tested by: each a quantity along `resample`, from results and their means.
+
+`mean` is "mean", that of the paper, or "geometric", in which no few pairs or sequences prevail.
+"""
 
 from collections.abc import Callable
 
@@ -14,10 +17,15 @@ WEAK = 0.1  # the captions of Fig. 2 call strengths below this one small
 FIGURE_EPSILON0 = 0.03  # reference strength of Fig. 5
 
 
+def _others(values: xr.DataArray, epsilon0: float) -> xr.DataArray:
+    """Without epsilon0, where what is taken in units of it is 1; nan if there is no other."""
+    other = abs(values.epsilon / epsilon0 - 1) > 1e-6
+    return values.sel(epsilon=other) if other.any() else values.where(False)
+
+
 def _weak(values: xr.DataArray, epsilon0: float) -> xr.DataArray:
-    """At weak strengths; nan if epsilon0, with which they are compared, is the only one."""
-    weak = values.sel(epsilon=values.epsilon < WEAK)
-    return weak.where((abs(weak.epsilon / epsilon0 - 1) > 1e-6).any())
+    """At weak strengths but epsilon0."""
+    return _others(values.sel(epsilon=values.epsilon < WEAK), epsilon0)
 
 
 def _epsilon0(dataset: xr.Dataset) -> float:
@@ -28,62 +36,52 @@ def _t0(dataset: xr.Dataset) -> int:
     return int(dataset.attrs["t0"])
 
 
-def _scaled(dataset: xr.Dataset, means: xr.Dataset, metric: str, epsilon0: float) -> xr.DataArray:
-    """C(epsilon) / C(epsilon0) over its theory at l = 2L (epsilon, delta_j, resample)."""
-    last = means.last_mean.sel(metric=metric)
-    theory = response.theory(metric, last.epsilon, epsilon0)
-    return last / response.at_epsilon(last, epsilon0) / theory
+def _scaled(averages: xr.DataArray, metric: str, epsilon0: float) -> xr.DataArray:
+    """C(epsilon) / C(epsilon0) over its theory, of averages of one metric."""
+    theory = response.theory(metric, averages.epsilon, epsilon0)
+    return averages / response.at_epsilon(averages, epsilon0) / theory
 
 
-def _weakly_scaled(dataset: xr.Dataset, means: xr.Dataset, metric: str) -> xr.DataArray:
+def _weakly_scaled(dataset: xr.Dataset, means: xr.Dataset, metric: str, mean: str) -> xr.DataArray:
+    """The same at l = 2L and weak strengths (epsilon, delta_j, resample)."""
     epsilon0 = _epsilon0(dataset)
-    return _weak(_scaled(dataset, means, metric, epsilon0), epsilon0)
+    last = means[f"last_{mean}"].sel(metric=metric)
+    return _weak(_scaled(last, metric, epsilon0), epsilon0)
 
 
-def prominence(metric: str) -> Evaluate:
+def prominence(metric: str, mean: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
         t0 = _t0(dataset)
-        last = response.at_epsilon(means.last_mean.sel(metric=metric), _epsilon0(dataset))
+        last = response.at_epsilon(means[f"last_{mean}"].sel(metric=metric), _epsilon0(dataset))
         near = last.sel(delta_j=response.window(t0))
         return near.sel(delta_j=t0 - 1) / near.drop_sel(delta_j=t0 - 1).max("delta_j")
 
     return evaluate
 
 
-def collapse(metric: str) -> Evaluate:
+def theory(metric: str, mean: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        scaled = _weakly_scaled(dataset, means, metric)
-        distance = scaled / scaled.mean("delta_j") - 1
-        return (distance**2).mean(("delta_j", "epsilon")) ** 0.5
-
-    return evaluate
-
-
-def theory(metric: str) -> Evaluate:
-    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        scaled = _weakly_scaled(dataset, means, metric)
+        scaled = _weakly_scaled(dataset, means, metric, mean)
         return abs(scaled.mean("delta_j") - 1).max("epsilon")
 
     return evaluate
 
 
-def spread(metric: str) -> Evaluate:
+def over_distances(metric: str, mean: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        scaled = _weakly_scaled(dataset, means, metric)
+        scaled = _weakly_scaled(dataset, means, metric, mean)
         return (scaled.std("delta_j") / scaled.mean("delta_j")).max("epsilon")
 
     return evaluate
 
 
-def layers(metric: str) -> Evaluate:
+def over_positions(metric: str, mean: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
         epsilon0 = _epsilon0(dataset)
-        peak = means.peak_mean.sel(metric=metric)
+        peak = means[f"peak_{mean}"].sel(metric=metric)
         peak = peak.sel(position=response.second_attention_on(peak))
-        last = means.last_mean.sel(metric=metric)
-        chi = (last / response.at_epsilon(last, epsilon0)).mean("delta_j")
-        distance = _weak(peak / response.at_epsilon(peak, epsilon0) / chi, epsilon0) - 1
-        return (distance**2).mean(("position", "epsilon")) ** 0.5
+        scaled = _weak(_scaled(peak, metric, epsilon0), epsilon0)
+        return (scaled.std("position") / scaled.mean("position")).max("epsilon")
 
     return evaluate
 
@@ -92,8 +90,9 @@ def theta_constant(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
     peak = means.peak_mean.sel(metric="theta_source")
     peak = peak.sel(position=response.second_attention_on(peak))
     epsilon0 = _epsilon0(dataset)
-    distance = _weak(peak, epsilon0) - response.at_epsilon(peak, epsilon0)
-    return (distance**2).mean(("position", "epsilon")) ** 0.5
+    reference = response.at_epsilon(peak, epsilon0)
+    distance = ((_weak(peak, epsilon0) - reference) ** 2).mean("position").max("epsilon")
+    return (distance / (reference**2).mean("position")) ** 0.5
 
 
 def _steps(dataset: xr.Dataset, means: xr.Dataset, metric: str) -> xr.DataArray:
@@ -116,36 +115,40 @@ def middle_rise(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
     return rise.sel(position=middle).sum("position") / rise.sum("position")
 
 
-def _window(means: xr.Dataset, metric: str = "delta") -> xr.DataArray:
-    return means.window_mean.sel(metric=metric).rename(window="delta_j")
+def _window(means: xr.Dataset, mean: str) -> xr.DataArray:
+    return means[f"window_{mean}"].sel(metric="delta").rename(window="delta_j")
 
 
-def early_at_t0(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-    peak = _window(means).idxmax("delta_j")
-    depth = peak.position / response.last(dataset)
-    return (peak.sel(position=(depth > 0.05) & (depth <= 0.25)) == _t0(dataset)).mean("position")
+def early_at_t0(mean: str) -> Evaluate:
+    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+        peak = _window(means, mean).idxmax("delta_j")
+        depth = peak.position / response.last(dataset)
+        early = peak.sel(position=(depth > 0.05) & (depth <= 0.25))
+        return (early == _t0(dataset)).mean("position")
+
+    return evaluate
 
 
-def onset(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-    found = response.onset_position(_window(means), _t0(dataset)) / response.last(dataset)
-    return found.fillna(1.0)
+def onset(mean: str) -> Evaluate:
+    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+        found = response.onset_position(_window(means, mean), _t0(dataset))
+        return (found / response.last(dataset)).fillna(1.0)
+
+    return evaluate
 
 
-def gradual(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-    t0, shown = _t0(dataset), _window(means)
-    before = shown.sel(delta_j=t0 - 1)
-    share = before / (before + shown.sel(delta_j=t0))
-    depth = share.position / response.last(dataset)
-    low = share.sel(position=(depth > 0.05) & (depth <= 0.25)).mean("position")
-    high = share.sel(position=depth > 0.9).mean("position")
-    way = ((share - low) / (high - low)).sel(position=depth > 0.05)
-    return ((way > 0.1) & (way < 0.9)).sum("position")
+def largest_step(mean: str) -> Evaluate:
+    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+        way = response.way_to_peak(_window(means, mean), _t0(dataset))
+        return response.largest_step(way).max("position")
+
+    return evaluate
 
 
 def universal(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
     high = float(dataset.epsilon.sel(epsilon=FIGURE_EPSILON0, method="nearest"))
     low = high / 100
-    scaled = _scaled(dataset, means, "delta", high).mean("delta_j") - 1
+    scaled = _scaled(means.last_mean.sel(metric="delta"), "delta", high).mean("delta_j") - 1
     inside = (scaled.epsilon > 0.99 * low) & (scaled.epsilon < 1.01 * high)
     reaches = (scaled.epsilon.where(inside) < 1.01 * low).any()
     return abs(scaled.sel(epsilon=inside)).max("epsilon").where(reaches)
@@ -153,20 +156,29 @@ def universal(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
 
 def _from_limit(means: xr.Dataset, metric: str) -> xr.DataArray:
     last, linear = means.last_mean.sel(metric=metric), means.linear_last_mean.sel(metric=metric)
-    return response.linear_ratio(last, linear, metric).mean("delta_j") - 1
+    return response.linear_ratio(last, linear, metric) - 1
 
 
 def limit(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        off = abs(_from_limit(means, metric))
+        off = _from_limit(means, metric)
+        off = (off**2).mean("delta_j") ** 0.5
         # nan where it was not measured
         return off.where(abs(off.epsilon / 0.003 - 1) < 1e-6).max("epsilon")
 
     return evaluate
 
 
-def largest(metric: str) -> Evaluate:
+def largest_at_peak(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        return response.largest_epsilon(_from_limit(means, metric))
+        off = _from_limit(means, metric).sel(delta_j=_t0(dataset) - 1)
+        return response.largest_epsilon(off)
+
+    return evaluate
+
+
+def largest_overall(metric: str) -> Evaluate:
+    def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
+        return response.largest_epsilon((_from_limit(means, metric) ** 2).mean("delta_j") ** 0.5)
 
     return evaluate

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from universal_response.claims import quantities
-from universal_response.response import Estimate
+from universal_response.claims.quantities import Evaluate
 
 SMALL = 0.1  # our reading of "independent of" and "well approximated by"
+
+ARITHMETIC, GEOMETRIC = "mean", "geometric"
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,10 @@ class Claim:
         quantity: what is computed.
         evaluate: results and their resampled means -> the quantity along `resample`; None where it
             takes what is not here.
-        holds: verdict on an estimate; None where the source names no value to compare with.
+        holds: verdict on a value; None where there is no bound.
+        average: over pairs, "mean" or "geometric"; "" where that is no question.
+        logarithmic: whether errors are those of the logarithm of the quantity.
+        could_fail: False where every smooth function passes, if only strengths are weak enough.
     """
 
     statement: str
@@ -31,153 +37,147 @@ class Claim:
     quantity: str
     evaluate: Callable[..., Any] | None
     holds: Callable[[Any], bool] | None
+    average: str = ""
+    logarithmic: bool = False
+    could_fail: bool = True
 
 
-def _is_small(found: Estimate) -> bool:
-    return found.value < SMALL
+def _is_small(value: float) -> bool:
+    return value < SMALL
 
 
-PEAK = Claim(
-    "At the end of the model the response peaks one token before the repeat.",
+def _by_both_means(
+    statement: str,
+    source: str,
+    quantity: str,
+    evaluate: Callable[[str], Evaluate],
+    holds: Callable[[float], bool],
+    **more: bool,
+) -> list[Claim]:
+    return [
+        Claim(statement, source, quantity, evaluate(average), holds, average, **more)
+        for average in (ARITHMETIC, GEOMETRIC)
+    ]
+
+
+_smooth = partial(_by_both_means, holds=_is_small, logarithmic=True, could_fail=False)
+
+PEAKS = _by_both_means(
+    "At the end of the model the response near the repeat peaks one token before it.",
     "Fig. 2b",
     "C_Δ at T₀ - 1 over the next largest in the window, ε₀",
-    quantities.prominence("delta"),
-    lambda found: found.value > 1,
+    lambda mean: quantities.prominence("delta", mean),
+    lambda value: value > 1,
+    logarithmic=True,
 )
 
-ATTENTION_PART = Claim(
-    "Attention and MLP sublayers add known parts of the length.",
-    "Fig. 3d",
-    "sum of the increments of C_Δ over attention (MLP: 1 minus it)",
-    quantities.attention("delta"),
-    None,
+STEPS = _by_both_means(
+    "The shift is gradual.",
+    "abstract",
+    "largest step of C(T₀ - 1) / (C(T₀ - 1) + C(T₀)) in one sublayer, its way from early to "
+    "late being 1; less than half is gradual (spread evenly over half of the depth: 1 / L)",
+    quantities.largest_step,
+    lambda value: value < 0.5,
+    logarithmic=True,
 )
 
-LINEAR_REGIME = Claim(
-    "The linear regime of the length ends where it is 5 % off.",
-    "beyond the paper",
-    "largest ε with |C_Δ / (ε linear) - 1| < 5 %, mean over Δj",
-    quantities.largest("delta"),
-    None,
-)
+LINEAR_REGIME = [
+    Claim(
+        f"The linear regime of the length ends where it is 5 % off, {where}.",
+        "beyond the paper",
+        f"largest ε with |C_Δ / (ε linear) - 1| < 5 %, {how}",
+        evaluate("delta"),
+        None,
+        ARITHMETIC,
+        logarithmic=True,
+    )
+    for where, how, evaluate in (
+        ("at Δj = T₀ - 1", "at Δj = T₀ - 1", quantities.largest_at_peak),
+        ("over all distances", "root mean square over Δj", quantities.largest_overall),
+    )
+]
 
 CLAIMS = (
-    PEAK,
-    Claim(
+    *PEAKS,
+    *_by_both_means(
         "The angle shows the same peak.",
         "Fig. 2e",
         "C_φ at T₀ - 1 over the next largest in the window, ε₀",
-        quantities.prominence("phi"),
-        lambda found: found.value > 1,
+        lambda mean: quantities.prominence("phi", mean),
+        lambda value: value > 1,
+        logarithmic=True,
     ),
-    Claim(
-        "Rescaled, the length curves of all weak strengths are one curve.",
-        "Fig. 2b",
-        "C_Δ / χ: relative distance from their common curve, rms over Δj and ε < 0.1",
-        quantities.collapse("delta"),
-        _is_small,
-    ),
-    Claim(
-        "Rescaled, the angle curves of all weak strengths are one curve.",
-        "Fig. 2e",
-        "C_φ / χ: the same distance",
-        quantities.collapse("phi"),
-        _is_small,
-    ),
-    Claim(
-        "The length grows in proportion to ε.",
-        "Fig. 2c",
-        "χ_Δ over ε / ε₀: largest distance from 1, ε < 0.1",
-        quantities.theory("delta"),
-        _is_small,
-    ),
-    Claim(
-        "The angle metric grows as ε squared.",
-        "Fig. 2f",
-        "χ_φ over (ε / ε₀)^2: largest distance from 1, ε < 0.1",
-        quantities.theory("phi"),
-        _is_small,
-    ),
-    Claim(
-        "For ε < 0.1 the ratios of lengths do not depend on Δj.",
-        "Fig. 2c",
-        "C_Δ(ε) / C_Δ(ε₀): relative spread over Δj, at the worst ε",
-        quantities.spread("delta"),
-        _is_small,
-    ),
-    Claim(
-        "For ε < 0.1 the ratios of angle metrics do not depend on Δj.",
-        "Fig. 2f",
-        "C_φ(ε) / C_φ(ε₀): the same spread",
-        quantities.spread("phi"),
-        _is_small,
-    ),
-    Claim(
-        "One χ serves all layers, for the length.",
-        "Fig. 3a",
-        "χ_Δ at each ℓ (Δj = T₀ - 1) over that of ℓ = 2L: distance from 1, rms over ε < 0.1 and "
-        "ℓ from the second attention sublayer on",
-        quantities.layers("delta"),
-        _is_small,
-    ),
-    Claim(
-        "One χ serves all layers, for the angle.",
-        "Fig. 3b",
-        "the same for χ_φ",
-        quantities.layers("phi"),
-        _is_small,
-    ),
-    Claim(
-        "The direction of the response needs no rescaling.",
-        "Fig. 3c",
-        "C_ϑ(ε) - C_ϑ(ε₀) at Δj = T₀ - 1: rms over ε < 0.1 and the same ℓ",
-        quantities.theta_constant,
-        _is_small,
-    ),
-    ATTENTION_PART,
-    Claim(
-        "Attention and MLP sublayers add known parts of the angle metric.",
-        "Fig. 3e",
-        "sum of the increments of C_φ over attention (MLP: 1 minus it)",
-        quantities.attention("phi"),
-        None,
-    ),
-    Claim(
-        "Attention and MLP sublayers add known parts of the direction.",
-        "Fig. 3f",
-        "sum of the increments of C_ϑ over attention (not normalised)",
-        quantities.attention("theta_source"),
-        None,
-    ),
-    Claim(
+    *_by_both_means(
         "Early layers respond most at the same token, T₀.",
         "Fig. 4",
         "share of positions between 5 and 25 % of the depth whose peak is at T₀",
         quantities.early_at_t0,
-        lambda found: found.value > 0.5,
+        lambda value: value > 0.5,
     ),
-    Claim(
+    *_by_both_means(
         "From intermediate layers on the peak is at T₀ - 1 (ℓ > 30 of 52 in Gemma-2-2B).",
         "abstract, Fig. 4",
         "onset position over 2L (1 if there is none); between 0.25 and 0.75 counts as intermediate",
         quantities.onset,
-        lambda found: 0.25 < found.value < 0.75,
+        lambda value: 0.25 < value < 0.75,
     ),
-    Claim(
-        "The shift is gradual.",
-        "abstract",
-        "sublayers on which C(T₀ - 1) / (C(T₀ - 1) + C(T₀)) is 10 to 90 % of the way; more than "
-        "one block is gradual",
-        quantities.gradual,
-        lambda found: found.value > 2,
-    ),
+    *STEPS,
     Claim(
         "The rise of the peak belongs to intermediate layers.",
         "abstract",
         "share of all positive increments of C_Δ within the middle half of the depth; more "
         "than half is enough",
         quantities.middle_rise,
-        lambda found: found.value > 0.5,
+        lambda value: value > 0.5,
+        ARITHMETIC,
+    ),
+    *_smooth(
+        "For ε < 0.1 lengths scale by a number that does not depend on Δj.",
+        "Fig. 2b, c",
+        "C_Δ(ε) / C_Δ(ε₀): relative spread over Δj, at the worst ε",
+        lambda mean: quantities.over_distances("delta", mean),
+    ),
+    *_smooth(
+        "For ε < 0.1 angle metrics scale by a number that does not depend on Δj.",
+        "Fig. 2e, f",
+        "C_φ(ε) / C_φ(ε₀): the same spread",
+        lambda mean: quantities.over_distances("phi", mean),
+    ),
+    *_smooth(
+        "The length grows in proportion to ε.",
+        "Fig. 2c",
+        "χ_Δ over ε / ε₀: largest distance from 1, ε < 0.1",
+        lambda mean: quantities.theory("delta", mean),
+    ),
+    *_smooth(
+        "The angle metric grows as ε squared.",
+        "Fig. 2f",
+        "χ_φ over (ε / ε₀)^2: largest distance from 1, ε < 0.1",
+        lambda mean: quantities.theory("phi", mean),
+    ),
+    *_smooth(
+        "One number serves all layers, for the length.",
+        "Fig. 3a",
+        "C_Δ(ε) / C_Δ(ε₀) at Δj = T₀ - 1: relative spread over ℓ from the second attention "
+        "sublayer on, at the worst ε < 0.1",
+        lambda mean: quantities.over_positions("delta", mean),
+    ),
+    *_smooth(
+        "One number serves all layers, for the angle.",
+        "Fig. 3b",
+        "the same for C_φ",
+        lambda mean: quantities.over_positions("phi", mean),
+    ),
+    Claim(
+        "The direction of the response needs no rescaling.",
+        "Fig. 3c",
+        "C_ϑ(ε) - C_ϑ(ε₀) at Δj = T₀ - 1, rms over the same ℓ, over that of C_ϑ(ε₀), at the worst "
+        "ε < 0.1",
+        quantities.theta_constant,
+        _is_small,
+        ARITHMETIC,
+        logarithmic=True,
+        could_fail=False,
     ),
     Claim(
         "Models share χ = ε / ε₀ over two orders of magnitude.",
@@ -185,27 +185,50 @@ CLAIMS = (
         "|δ(ε)|, its largest value from 0.0003 to ε₀ = 0.03",
         quantities.universal,
         _is_small,
+        ARITHMETIC,
+        logarithmic=True,
+        could_fail=False,
+    ),
+    Claim(
+        "Weak responses have reached their exact linear limit.",
+        "beyond the paper",
+        "C_Δ / (ε linear) at ε = 0.003: distance from 1, root mean square over Δj",
+        quantities.limit("delta"),
+        None,
+        ARITHMETIC,
+        logarithmic=True,
+        could_fail=False,
+    ),
+    *LINEAR_REGIME,
+    Claim(
+        "The quadratic regime of the angle ends where it is 5 % off, at Δj = T₀ - 1.",
+        "beyond the paper",
+        "largest ε with |C_φ / (ε^2 linear) - 1| < 5 %, at Δj = T₀ - 1",
+        quantities.largest_at_peak("phi"),
+        None,
+        ARITHMETIC,
+        logarithmic=True,
+    ),
+    *(
+        Claim(
+            f"Attention and MLP sublayers add known parts of the {name}.",
+            f"Fig. 3{panel}",
+            f"sum of the increments of {symbol} over attention ({rest})",
+            quantities.attention(metric),
+            None,
+            ARITHMETIC,
+        )
+        for name, panel, symbol, metric, rest in (
+            ("length", "d", "C_Δ", "delta", "MLP: 1 minus it"),
+            ("angle metric", "e", "C_φ", "phi", "MLP: 1 minus it"),
+            ("direction", "f", "C_ϑ", "theta_source", "not normalised"),
+        )
     ),
     Claim(
         "All of this in Gemma-2-2B, Llama-3.2-3B and GPT-2-XL.",
         "all figures",
         "needs their weights; one command each, see the page on running it",
         None,
-        None,
-    ),
-    Claim(
-        "Weak responses have reached their exact linear limit.",
-        "beyond the paper",
-        "C_Δ / (ε linear) at ε = 0.003: distance of its mean over Δj from 1; bound 1 %",
-        quantities.limit("delta"),
-        lambda found: found.value < 0.01,
-    ),
-    LINEAR_REGIME,
-    Claim(
-        "The quadratic regime of the angle ends where it is 5 % off.",
-        "beyond the paper",
-        "largest ε with |C_φ / (ε^2 linear) - 1| < 5 %, mean over Δj",
-        quantities.largest("phi"),
         None,
     ),
 )

@@ -1,10 +1,12 @@
-"""Claims tested on the results of a model."""
+"""Claims tested on the results of models."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
 from universal_response import response
 from universal_response.claims.heads import HEAD_CLAIMS, redrawn
@@ -20,6 +22,11 @@ REPORTED, UNTESTED = "reported, no bound", "not testable here"
 VERDICTS = (HOLDS, FAILS, UNDECIDED, REPORTED, UNTESTED)
 
 N_RESAMPLES = 400
+
+LEVEL = 0.05  # that any verdict of a family is wrong
+
+FARTHEST, STEP = 12, 0.01  # standard errors up to which, and in which steps, a bound is looked for
+TWO_ERRORS = float(stats.norm.sf(2))
 
 
 @dataclass(frozen=True)
@@ -37,30 +44,58 @@ class Range:
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim tested on one model, or on one study of training."""
+    """A claim tested on one model, or on one study of training.
+
+    Attributes:
+        claim: what is tested.
+        estimate: of its quantity; None where it is not testable.
+        verdict: one of `VERDICTS`.
+        p: the chance that the value lies on its side of the bound by the scatter of sequences
+            alone; None without a bound, and for claims on learning.
+    """
 
     claim: Claim
     estimate: Estimate | Range | None
     verdict: str
+    p: float | None = None
 
 
 def evaluate_claims(
-    dataset: xr.Dataset, generator: np.random.Generator, n_resamples: int = N_RESAMPLES
-) -> list[Finding]:
-    """Test every claim of `CLAIMS` on the results of one model.
+    datasets: Mapping[str, xr.Dataset],
+    generator: np.random.Generator,
+    n_resamples: int = N_RESAMPLES,
+) -> dict[str, list[Finding]]:
+    """Test every claim of `CLAIMS` on the results of models.
 
-    A bound counts as kept or broken only beyond two standard errors; `undecided` otherwise. Nothing
+    A bound counts as kept or broken only where that is significant (Student's t over sequences) at
+    the `LEVEL` of all that is tested here together (Holm's method); `undecided` otherwise. Nothing
     is testable without a standard error or a strength below `WEAK`.
 
     Args:
-        dataset: results with linear limit.
+        datasets: results with linear limit, by title.
         generator: of the bootstrap.
         n_resamples: draws of the bootstrap.
     """
+    found = {
+        title: [_estimated(claim, dataset, means, dataset.sizes["sequence"]) for claim in CLAIMS]
+        for title, dataset in datasets.items()
+        for means in [_means(dataset, generator, n_resamples)]
+    }
+    tested = [one for of_model in found.values() for one in of_model if one.p is not None]
+    resolved = iter(response.holm(np.array([one.p for one in tested]), LEVEL))
+    return {
+        title: [one if one.p is None else _decided(one, bool(next(resolved))) for one in of_model]
+        for title, of_model in found.items()
+    }
+
+
+def _means(
+    dataset: xr.Dataset, generator: np.random.Generator, n_resamples: int
+) -> xr.Dataset | None:
+    """Averages drawn anew; None where nothing is testable."""
     if dataset.sizes["sequence"] < 2 or not (dataset.epsilon < WEAK).any():
-        return [Finding(claim, None, UNTESTED) for claim in CLAIMS]
-    means = response.resample(dataset, n_resamples, generator)
-    return [_tested(claim, dataset, means) for claim in CLAIMS]
+        return None
+    return response.resample(dataset, n_resamples, generator)
 
 
 def evaluate_head_claims(
@@ -68,8 +103,8 @@ def evaluate_head_claims(
 ) -> list[Finding]:
     """Test every claim of `HEAD_CLAIMS` on the study of the heads of one model.
 
-    Verdicts are those of `evaluate_claims`. What asks for a kind of head that the model does not
-    have is not testable.
+    A bound counts as kept or broken only beyond two standard errors. What asks for a kind of head
+    that the model does not have is not testable.
 
     Args:
         dataset: of `heads.study_heads`.
@@ -77,7 +112,8 @@ def evaluate_head_claims(
         n_resamples: how many draws.
     """
     draws = redrawn(dataset, n_resamples, generator)
-    return [_tested(claim, dataset, draws) for claim in HEAD_CLAIMS]
+    found = [_estimated(claim, dataset, draws) for claim in HEAD_CLAIMS]
+    return [one if one.p is None else _decided(one, one.p < TWO_ERRORS) for one in found]
 
 
 def evaluate_training_claims(dataset: xr.Dataset) -> list[Finding]:
@@ -111,18 +147,36 @@ def _tested_by_seed(claim: Claim, data: xr.Dataset | list[xr.Dataset], seeds: in
     return Finding(claim, estimate, _verdict({bool(claim.holds(float(one))) for one in found}))
 
 
-def _tested(claim: Claim, dataset: xr.Dataset, means: xr.Dataset) -> Finding:
-    if claim.evaluate is None:
+def _estimated(
+    claim: Claim, dataset: xr.Dataset, means: xr.Dataset | None, sequences: int | None = None
+) -> Finding:
+    """What is found of a claim; of one with a bound the verdict is still open."""
+    if claim.evaluate is None or means is None:
         return Finding(claim, None, UNTESTED)
-    found = response.estimate(claim.evaluate(dataset, means))
-    if not (math.isfinite(found.value) and math.isfinite(found.error)):
+    estimate = response.estimate(claim.evaluate(dataset, means), claim.logarithmic, sequences)
+    if not (math.isfinite(estimate.value) and math.isfinite(estimate.error)):
         return Finding(claim, None, UNTESTED)
     if claim.holds is None:
-        return Finding(claim, found, REPORTED)
-    # Finely: a bound may have two sides.
-    shifts = np.linspace(-2, 2, 41) * found.error
-    kept = {claim.holds(Estimate(found.value + shift, found.error)) for shift in shifts}
-    return Finding(claim, found, _verdict(kept))
+        return Finding(claim, estimate, REPORTED)
+    return Finding(claim, estimate, UNDECIDED, _by_chance(claim, estimate))
+
+
+def _by_chance(claim: Claim, estimate: Estimate) -> float:
+    """One-sided p-value: the tail of Student's t from where the bound would be crossed on."""
+    if estimate.error == 0:
+        return 0.0
+    here = claim.holds(estimate.value)
+    for errors in np.arange(0, FARTHEST, STEP):
+        if any(claim.holds(estimate.moved(sign * errors)) != here for sign in (-1, 1)):
+            return float(stats.t.sf(errors, estimate.freedom))
+    return 0.0
+
+
+def _decided(finding: Finding, resolved: bool) -> Finding:
+    if not resolved:
+        return finding
+    kept = finding.claim.holds(finding.estimate.value)
+    return replace(finding, verdict=HOLDS if kept else FAILS)
 
 
 def _verdict(kept: set[bool]) -> str:

@@ -7,9 +7,19 @@ import pandas as pd
 import xarray as xr
 
 from universal_response import response
-from universal_response.claims.statements import ATTENTION_PART, CLAIMS, LINEAR_REGIME, PEAK, Claim
+from universal_response.claims.statements import (
+    ARITHMETIC,
+    CLAIMS,
+    GEOMETRIC,
+    LINEAR_REGIME,
+    PEAKS,
+    STEPS,
+    Claim,
+)
 from universal_response.claims.verdicts import FAILS, HOLDS, UNDECIDED, Finding, Range
 from universal_response.response import Estimate
+
+AVERAGES = {"": "", ARITHMETIC: "arithmetic", GEOMETRIC: "geometric"}
 
 
 def table(findings: Mapping[str, list[Finding]]) -> pd.DataFrame:
@@ -19,26 +29,47 @@ def table(findings: Mapping[str, list[Finding]]) -> pd.DataFrame:
         findings: of `evaluate_claims` and the like, by title of the model.
 
     Returns:
-        Table with the columns `statement`, `source`, one for each title, and `tested by`; rows are
-        counted from 1.
+        Table with the columns `statement`, `source`, `average` where there are several, one for
+        each title, and `tested by`; rows are counted from 1.
     """
     rows = []
     for of_models in zip(*findings.values(), strict=True):
         claim = of_models[0].claim
         row = {"statement": claim.statement, "source": claim.source}
+        row["average"] = AVERAGES[claim.average]
         row |= dict(zip(findings, map(_text, of_models), strict=True))
         rows.append(row | {"tested by": claim.quantity})
-    return pd.DataFrame(rows, index=range(1, len(rows) + 1))
+    found = pd.DataFrame(rows, index=range(1, len(rows) + 1))
+    return found if found.average.any() else found.drop(columns="average")
+
+
+def counts(findings: list[Finding]) -> str:
+    """How many of the statements that could have failed do what, and how many of the others."""
+    texts = []
+    for could_fail in (True, False):
+        tested = [
+            one.verdict
+            for one in findings
+            if one.p is not None and one.claim.could_fail == could_fail
+        ]
+        texts.append(
+            f"of {len(tested)} {tested.count(HOLDS)} hold, {tested.count(FAILS)} do not, "
+            f"{tested.count(UNDECIDED)} stay undecided"
+        )
+    return f"could have failed: {texts[0]}; follow from smoothness where weak: {texts[1]}"
 
 
 def in_brief(
-    datasets: Mapping[str, xr.Dataset], findings: Mapping[str, list[Finding]]
+    datasets: Mapping[str, xr.Dataset],
+    findings: Mapping[str, list[Finding]],
+    studies: Mapping[str, xr.Dataset],
 ) -> list[str]:
-    """What was found, on which models and how surely, in five sentences of Markdown.
+    """What was found, on which models and how surely, in six sentences of Markdown.
 
     Args:
         datasets: results by title.
         findings: of `evaluate_claims`, by the same titles.
+        studies: of `heads.study_heads`, by the same titles.
     """
 
     def values(claim: Claim) -> str:
@@ -47,38 +78,76 @@ def in_brief(
         return _each(texts, datasets)
 
     first = next(iter(datasets.values()))
-    epsilon0 = float(first.attrs["epsilon0"])
-    sizes, attrs = first.sizes, first.attrs
-    onsets = [response.induction_onset(dataset, epsilon0) for dataset in datasets.values()]
-    moved = [
-        f"{'none' if onset.position is None else onset.position} of {response.last(dataset)}"
-        for onset, dataset in zip(onsets, datasets.values(), strict=True)
-    ]
-    verdicts = [[one.verdict for one in found] for found in findings.values()]
-    counts = [
-        f"{found.count(HOLDS)} of {sum(found.count(one) for one in (HOLDS, FAILS, UNDECIDED))} "
-        f"hold, {found.count(FAILS)} do not, {found.count(UNDECIDED)} stay undecided"
-        for found in verdicts
-    ]
+    epsilon0, sizes, attrs = float(first.attrs["epsilon0"]), first.sizes, first.attrs
     return [
         f"When one token of a repeated random sequence is weakened by {epsilon0:.0%}, of the last "
-        "residual vectors near its repeat the one just *before* it responds most, by a factor of "
-        f"{values(PEAK)} over the next largest within five tokens.",
-        "Early in the network the peak stands at the same token instead; it has moved for good at "
-        f"position $\\ell$ = {_each(moved, datasets)}.",
-        "The length of a weak response is proportional to the strength: it keeps within 5% of its "
-        f"exact linear limit up to $\\varepsilon$ = {values(LINEAR_REGIME)}.",
-        "Of what builds up at that distance, attention sublayers add a part of "
-        f"{values(ATTENTION_PART)} and MLP sublayers the rest.",
+        "residual vectors near its repeat the one just *before* it responds most. Over the next "
+        f"largest within five tokens it leads by a factor of {values(PEAKS[0])}; in geometric "
+        f"means, which no few pairs carry, {values(PEAKS[1])}.",
+        f"Early in the network the peak stands at the same token instead. {_moved(datasets)} The "
+        "change is no gradual one: of the way from one to the other, a single sublayer goes "
+        f"{values(STEPS[0])}.",
+        f"Behaviour goes with it. {_behaviour(studies)}",
+        "That a weak response is proportional to the strength follows for any smooth function. How "
+        "far it reaches does not: the response just before the repeat keeps within 5% of its exact "
+        f"linear limit up to $\\varepsilon$ = {values(LINEAR_REGIME[0])}, that at all distances "
+        f"(root mean square) up to {values(LINEAR_REGIME[1])}.",
         f"How sure: {sizes['sequence']} sequences of {sizes['token']} tokens (seed "
-        f"{attrs['seed']}, {attrs['dtype']}), standard errors over "
-        f"sequences. Of the statements tested against a bound, {_each(counts, datasets)}.",
+        f"{attrs['seed']}, {attrs['dtype']}); in brackets intervals of 95%. Of the statements "
+        f"tested against a bound: {_each(map(counts, findings.values()), datasets)}.",
     ]
+
+
+def _moved(datasets: Mapping[str, xr.Dataset]) -> str:
+    """First and last crossing, and the range of the latter over metrics."""
+    texts = []
+    for title, dataset in datasets.items():
+        epsilon0 = float(dataset.attrs["epsilon0"])
+        first, *others = (
+            response.induction_onset(dataset, epsilon0, metric)
+            for metric in ("delta", "phi", "theta_source")
+        )
+        by_metric = [f"{one.position}" for one in (first, *others)]
+        texts.append(
+            f"In {title} it first stands before the repeat at position $\\ell$ = {first.first} of "
+            f"{response.last(dataset)}, and for good from {first.position} on (by length, angle "
+            f"and direction of the response: {', '.join(by_metric)})."
+        )
+    return " ".join(texts)
+
+
+def _behaviour(studies: Mapping[str, xr.Dataset]) -> str:
+    """Loss on the second copy, and the logit difference with and without induction heads."""
+    texts = []
+    for title, study in studies.items():
+        t0 = int(study.attrs["t0"])
+        loss = study.loss.sel(query=slice(t0, None)).mean("query")
+        sets = study.set_logit_difference.sel(replacement="mean").mean("mapped_sequence")
+        texts.append(
+            f"On the second copy the loss of {title} is {_value(loss, loss_input='repeated')} nats "
+            f"a token, on as late tokens that do not repeat "
+            f"{_value(loss, loss_input='unrepeated')}; with the outputs of its induction heads at "
+            f"their means the logit of the right token leads by "
+            f"{_value(sets, head_set='induction')} instead of {_value(sets, head_set='none')}."
+        )
+    return " ".join(texts)
+
+
+def _value(values: xr.DataArray, **at: str) -> str:
+    return f"{float(values.sel(at)):.1f}"
 
 
 def said(found: Estimate | Range) -> str:
-    """An estimate with its error, or the range over seeds."""
-    return median_and_range(found) if isinstance(found, Range) else value_and_error(found)
+    """An estimate with its error or interval, or the range over seeds."""
+    if isinstance(found, Range):
+        return median_and_range(found)
+    return value_and_interval(found) if math.isfinite(found.freedom) else value_and_error(found)
+
+
+def value_and_interval(estimate: Estimate) -> str:
+    """A value with its interval of 95 %, to three digits."""
+    low, high = estimate.interval
+    return f"{_short(estimate.value)} ({_short(low)} to {_short(high)})"
 
 
 def value_and_error(estimate: Estimate) -> str:

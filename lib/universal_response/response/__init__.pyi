@@ -22,8 +22,10 @@ from .onset import (
     InductionOnset,
     in_window,
     induction_onset,
+    largest_step,
     onset_position,
     same_token_position,
+    way_to_peak,
     window_profile,
 )
 from .pairs import by_distance, log_sums, number_of_pairs, response_function
@@ -61,6 +63,7 @@ __all__ = [
     "increments_error",
     "induction_onset",
     "largest_epsilon",
+    "largest_step",
     "last",
     "last_ratio",
     "limit_of_ratios",
@@ -84,6 +87,7 @@ __all__ = [
     "second_attention_on",
     "sublayer_totals",
     "theory",
+    "way_to_peak",
     "weak_deviation",
     "window",
     "window_profile",

@@ -1,19 +1,42 @@
 """Errors of anything computed from means: sequences drawn with replacement."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
 from universal_response.response.averages import pairs_at
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its standard error over sequences."""
+    """A number and how well it is known.
+
+    Attributes:
+        value: the number.
+        error: its standard error over sequences, or that of its logarithm.
+        logarithmic: which of the two. Of a positive number whose errors have a long tail the
+            logarithm has errors that are nearly symmetric.
+        freedom: degrees of freedom of Student's t.
+    """
 
     value: float
     error: float
+    logarithmic: bool = False
+    freedom: float = math.inf
+
+    def moved(self, errors: float) -> float:
+        """The number so many standard errors away."""
+        shift = errors * self.error
+        return self.value * math.exp(shift) if self.logarithmic else self.value + shift
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of 95 %."""
+        t = float(stats.t.ppf(0.975, self.freedom))
+        return self.moved(-t), self.moved(t)
 
 
 def resample(dataset: xr.Dataset, n_resamples: int, generator: np.random.Generator) -> xr.Dataset:
@@ -66,7 +89,22 @@ def bootstrap_weights(
     return xr.DataArray(np.concatenate([np.full((1, n), 1 / n), drawn]), dims=("resample", dim))
 
 
-def estimate(resampled: xr.DataArray) -> Estimate:
-    """Value and bootstrap standard error of a quantity computed from `resample`."""
-    draws = resampled.isel(resample=slice(1, None))
-    return Estimate(float(resampled.isel(resample=0)), float(draws.std(ddof=1)))
+def estimate(
+    resampled: xr.DataArray, logarithmic: bool = False, sequences: int | None = None
+) -> Estimate:
+    """Value and bootstrap error of a quantity computed from `resample`.
+
+    Args:
+        resampled: along `resample`.
+        logarithmic: whether the error is that of the logarithm, if all draws have one.
+        sequences: how many were drawn. Draws with replacement scatter too little by
+            sqrt(1 - 1 / n), which is mended, and errors found from few of them are themselves
+            uncertain, of which Student's t takes account; neither, if None.
+    """
+    value, draws = float(resampled.isel(resample=0)), resampled.isel(resample=slice(1, None))
+    logarithmic = logarithmic and bool((draws > 0).all())
+    error = float((xr.apply_ufunc(np.log, draws) if logarithmic else draws).std(ddof=1))
+    if sequences is None:
+        return Estimate(value, error, logarithmic)
+    widened = error * math.sqrt(sequences / (sequences - 1)) if sequences > 1 else math.nan
+    return Estimate(value, widened, logarithmic, sequences - 1)

@@ -19,13 +19,15 @@ class InductionOnset:
     """Where the peak within the window settles at dj = T0 - 1.
 
     Attributes:
-        position: smallest l from which the largest value in the window stays at T0 - 1; None if it
-            never does. A tie counts as not at T0 - 1.
+        first: smallest l, from the second attention sublayer on, at which the largest value in the
+            window is at T0 - 1; None if it is there nowhere. A tie counts as not at T0 - 1.
+        position: smallest l from which it stays there; None if it never does.
         resolved: the same, asking in addition that the lead over every other dj in the window
             exceeds two combined standard errors; None if never (or with a single sequence).
         peak: dj of the largest value at each l, shape (position,).
     """
 
+    first: int | None
     position: int | None
     resolved: int | None
     peak: xr.DataArray
@@ -47,7 +49,9 @@ def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") 
     response = at_epsilon(dataset.response.sel(at), epsilon).transpose("position", "delta_j")
     error = at_epsilon(dataset.response_sem.sel(at), epsilon).transpose("position", "delta_j")
     doubt = 2 * np.hypot(error.sel(delta_j=t0 - 1), error.drop_sel(delta_j=t0 - 1))
+    leads = (_lead(response, t0) > 0).all("delta_j") & second_attention_on(response)
     return InductionOnset(
+        first=_if_any(leads.position.where(leads).min()),
         position=_if_any(onset_position(response, t0)),
         resolved=_if_any(_settles((_lead(response, t0) > doubt).all("delta_j"))),
         peak=response.idxmax("delta_j"),
@@ -107,6 +111,29 @@ def onset_position(response: xr.DataArray, t0: int) -> xr.DataArray:
         response: array with dimensions position and delta_j, the latter the window.
     """
     return _settles((_lead(response, t0) > 0).all("delta_j"))
+
+
+def way_to_peak(response: xr.DataArray, t0: int) -> xr.DataArray:
+    """How far the peak has moved from T0 to T0 - 1 at each l, beyond the first 5 % of the depth.
+
+    C(T0 - 1) / (C(T0 - 1) + C(T0)), 0 being its mean up to 25 % of the depth, 1 that of the last
+    10 %.
+
+    Args:
+        response: array with dimensions position and delta_j, the latter the window.
+        t0: length of the repeated block.
+    """
+    before = response.sel(delta_j=t0 - 1, drop=True)
+    share = before / (before + response.sel(delta_j=t0, drop=True))
+    depth = share.position / share.position[-1]
+    low = share.sel(position=(depth > 0.05) & (depth <= 0.25)).mean("position")
+    high = share.sel(position=depth > 0.9).mean("position")
+    return ((share - low) / (high - low)).sel(position=depth > 0.05)
+
+
+def largest_step(way: xr.DataArray, sublayers: int = 1) -> xr.DataArray:
+    """What the sublayers up to each l, so many in a row, add to `way_to_peak`."""
+    return way - way.shift(position=sublayers)
 
 
 def _lead(response: xr.DataArray, t0: int) -> xr.DataArray:

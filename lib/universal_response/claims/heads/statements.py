@@ -13,7 +13,7 @@ HEAD_CLAIMS = (
         NOTES,
         "logit of the right token less the mean of the block's other tokens, second block",
         patterns.repeats,
-        lambda found: found.value > 0,
+        lambda value: value > 0,
     ),
     Claim(
         "Induction heads are responsible for the prediction of what is repeated.",
@@ -22,7 +22,7 @@ HEAD_CLAIMS = (
         "unrepeated tokens, beyond what as many random heads of their layers lose; more than half "
         "is enough",
         effects.lost_without("induction"),
-        lambda found: found.value > MOSTLY,
+        lambda value: value > MOSTLY,
     ),
     Claim(
         "Induction takes two heads in different layers: one attends to the token before, below "
@@ -32,7 +32,7 @@ HEAD_CLAIMS = (
         "induction head (0 if there is none), less the most that any head with shuffled weights "
         "gives; more than half of all attention is enough",
         patterns.earlier_previous_token,
-        lambda found: found.value > MOSTLY,
+        lambda value: value > MOSTLY,
     ),
     Claim(
         "Without previous-token heads there is no induction.",
@@ -41,7 +41,7 @@ HEAD_CLAIMS = (
         "unrepeated tokens, beyond that of random heads (as many as induction heads, of their "
         "layers); more than half is enough",
         effects.lost_without("previous_token"),
-        lambda found: found.value > MOSTLY,
+        lambda value: value > MOSTLY,
     ),
     Claim(
         "What induction heads read through their keys was written by a previous-token head.",
@@ -50,7 +50,7 @@ HEAD_CLAIMS = (
         "without whose edges to those keys the induction score falls most; more than half is "
         "enough",
         patterns.previous_token_of_sender,
-        lambda found: found.value > MOSTLY,
+        lambda value: value > MOSTLY,
     ),
     Claim(
         "Where induction heads attend to is decided by what was written for their keys, not for "
@@ -60,7 +60,7 @@ HEAD_CLAIMS = (
         "that matter most through keys) over the largest fall with one to keys cut, sums over "
         "receivers; less than half is enough",
         effects.queries_over_keys,
-        lambda found: found.value < MOSTLY,
+        lambda value: value < MOSTLY,
     ),
     Claim(
         "What was written for their keys is not what induction heads pass on.",
@@ -69,7 +69,7 @@ HEAD_CLAIMS = (
         "change of the logit difference with them cut, over the fall with those to keys cut; less "
         "than half is enough",
         effects.values_over_keys,
-        lambda found: found.value < MOSTLY,
+        lambda value: value < MOSTLY,
     ),
     Claim(
         "An induction head writes the token that it attends to.",
@@ -77,7 +77,7 @@ HEAD_CLAIMS = (
         "share of positive eigenvalues of OV circuits (-1 to 1): mean over induction heads less "
         "that over all others; error over heads",
         patterns.copying,
-        lambda found: found.value > 0,
+        lambda value: value > 0,
     ),
     Claim(
         "Induction heads look for what stood there, and not at a distance.",
@@ -85,14 +85,14 @@ HEAD_CLAIMS = (
         "prefix matching with gaps of different lengths between the blocks over the induction "
         "score without one, of the induction head that keeps least; half is enough",
         patterns.without_distance,
-        lambda found: found.value > MOSTLY,
+        lambda value: value > MOSTLY,
     ),
     Claim(
         "Shuffled weights do no induction.",
         BEYOND,
         "largest induction score of any head with shuffled weights over the largest without",
         patterns.shuffled_induction,
-        lambda found: found.value < SMALL,
+        lambda value: value < SMALL,
     ),
     Claim(
         "There are heads that attend to the same token in the block before, this many.",
@@ -123,7 +123,7 @@ HEAD_CLAIMS = (
         "share of heads (MLPs: 1 minus it) in the limit of the response at T₀ - 1, at the position "
         "where its peak settles there; more than half is enough",
         streams.heads_at_onset,
-        lambda found: found.value > MOSTLY,
+        lambda value: value > MOSTLY,
     ),
     Claim(
         "It is induction heads that move it.",
@@ -131,7 +131,7 @@ HEAD_CLAIMS = (
         "share of induction heads in the same, less that at a Δj of no meaning; more than half is "
         "enough",
         streams.induction_at_onset,
-        lambda found: found.value > MOSTLY,
+        lambda value: value > MOSTLY,
     ),
     Claim(
         "At the end of the model MLPs carry a part of the response.",
@@ -146,7 +146,7 @@ HEAD_CLAIMS = (
         "fall of the logit difference with a head at its mean for the final norm alone over the "
         "fall where later layers react: sums over induction heads; more than half is direct",
         effects.direct_of_induction,
-        lambda found: found.value > MOSTLY,
+        lambda value: value > MOSTLY,
     ),
     Claim(
         "The head that induction heads read from acts on the logits indirectly.",
@@ -154,7 +154,7 @@ HEAD_CLAIMS = (
         "the same ratio, of the head whose edges to their keys matter most to the induction score; "
         "less than half is indirect",
         effects.direct_of_sender,
-        lambda found: found.value < MOSTLY,
+        lambda value: value < MOSTLY,
     ),
     Claim(
         "Probability saturates where the logit difference goes on growing.",
@@ -162,7 +162,7 @@ HEAD_CLAIMS = (
         "logit lens: part of the whole rise of the logit difference that comes in the last quarter "
         "of the depth: itself, or less that of the probability, whichever is smaller",
         streams.grows_beyond_probability,
-        lambda found: found.value > 0,
+        lambda value: value > 0,
     ),
     Claim(
         "What depends on place and what depends on the token lie in nearly orthogonal subspaces.",
@@ -170,7 +170,7 @@ HEAD_CLAIMS = (
         "mean squared cosine between the main directions of either, less that of random subspaces; "
         "mean over ℓ ≥ 1, error over ℓ",
         streams.place_and_token,
-        lambda found: found.value < SMALL,
+        lambda value: value < SMALL,
     ),
     Claim(
         "Heads write elsewhere than they read.",
@@ -178,7 +178,7 @@ HEAD_CLAIMS = (
         "mean squared cosine between what values read and what the head writes, on a scale from 0 "
         "(random: d_head / d_model) to 1 (the same): mean over heads, error over heads",
         patterns.write_where_they_read,
-        lambda found: found.value < SMALL,
+        lambda value: value < SMALL,
     ),
     Claim(
         "An attention pattern does not tell that a head is used.",
@@ -186,7 +186,7 @@ HEAD_CLAIMS = (
         "share of induction heads whose direct attribution is not above 0 by two errors; any is "
         "enough",
         effects.pattern_without_effect,
-        lambda found: found.value > 0,
+        lambda value: value > 0,
     ),
     Claim(
         "Pattern and attribution rank heads alike, to this degree.",
@@ -201,7 +201,7 @@ HEAD_CLAIMS = (
         "loss of unrepeated tokens (nats) with random heads at zero less that with the same heads "
         "at their means on such tokens",
         effects.zeros_beyond_means,
-        lambda found: found.value > 0,
+        lambda value: value > 0,
     ),
     Claim(
         "First-order estimates rank heads as patching does, to this degree (denoising).",
@@ -246,6 +246,6 @@ HEAD_CLAIMS = (
         "share of induction heads in the response at T₀ - 1, ℓ = 2L: finite strength less limit, "
         "without sign",
         streams.share_of_strength,
-        lambda found: found.value < SMALL,
+        lambda value: value < SMALL,
     ),
 )
