@@ -78,7 +78,7 @@ lint: .venv/.installed
 # Two processes of one thread each take half the time of one with two.
 check test: export OMP_NUM_THREADS = 1
 
-# The quick half of the tests: no weights, no notebooks, no book.
+# The quick half of the tests: no weights, no whole measurements, no notebooks, no book.
 check: lint
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not weights and not slow" tests
 

@@ -24,6 +24,8 @@ from benchmarks.roofline import Product, Roofline, faster, roofline
 from benchmarks.sampling import _alike, sampling
 from benchmarks.timing import PeakMemory, interleaved
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
 
@@ -129,7 +131,7 @@ def test_shares_are_of_the_whole():
         assert found[part] > 0
 
 
-@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("compiled", [False, True])
 def test_choices_are_timed(monkeypatch, compiled):
     """To compile rules takes longer than all else here; where there is no compiler, none are."""
     compiled = compiled and rows.can_compile()

@@ -36,6 +36,8 @@ from universal_response import (
 from universal_response.metrics import METRICS
 from universal_response.sequences import passages, token_labels
 
+pytestmark = pytest.mark.slow
+
 STRENGTHS = {"epsilons": (0.01, 0.05), "epsilon0": 0.05}
 QUICK = STRENGTHS | {"linear": False}
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "it", "again", "$x$", "東京"]

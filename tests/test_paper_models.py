@@ -31,6 +31,8 @@ from universal_response import (
 from universal_response.metrics import METRICS
 from universal_response.models import reference_config
 
+pytestmark = pytest.mark.slow
+
 T0 = 6
 T = 2 * T0
 WINDOW = 5  # shorter than the sequences

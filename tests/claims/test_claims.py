@@ -131,7 +131,7 @@ def test_the_chance_to_be_on_this_side_of_a_bound(value, error, logarithmic, err
         if one.holds and one.source == "abstract, Fig. 4" and one.average == "mean"
     )  # between .25 and .75
     estimate = response.Estimate(value, error, logarithmic, 11)
-    assert _by_chance(claim, estimate) == pytest.approx(stats.t.sf(errors, 11), rel=0.1)
+    assert _by_chance(claim.holds, estimate) == pytest.approx(stats.t.sf(errors, 11), rel=0.1)
 
 
 @pytest.mark.parametrize("metrics", [["delta"], ["delta", "phi"]])

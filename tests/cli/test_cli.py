@@ -116,6 +116,7 @@ def test_figures_need_strengths(monkeypatch, capsys, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_no_strengths_measure_the_limit_of_the_sources_asked_for(monkeypatch, capsys, tmp_path):
     tiny_hf_model("llama").save_pretrained(tmp_path / "tiny")
     options = [
@@ -171,6 +172,7 @@ def test_a_fault_of_the_library_keeps_its_traceback(monkeypatch, capsys, tmp_pat
         cli.main()
 
 
+@pytest.mark.slow
 def test_figures_measures_once(monkeypatch, capsys, tmp_path):
     """A notebook that fails after the measurement must not cost another one."""
     tiny_hf_model("llama").save_pretrained(tmp_path / "tiny")

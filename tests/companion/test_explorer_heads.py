@@ -11,6 +11,8 @@ from universal_response import REGISTRY, figures, save_results
 from universal_response.companion import explorer, explorer_heads
 from universal_response.heads import CLASSES, PARTS, SCORES, HeadSettings
 
+pytestmark = pytest.mark.slow
+
 RESULTS = Path(__file__).parents[2] / "results"
 SHIPPED = [name for name in REGISTRY if (RESULTS / f"heads-{name}.nc").is_file()]
 MEASURES = (*explorer_heads.SCORES, *explorer_heads.EFFECTS)

@@ -7,7 +7,7 @@ import pytest
 from shipped import shipped_results
 from typer.testing import CliRunner
 from universal_response import Settings, cli, companion, heads, measurement, provenance
-from universal_response.measurement import settings_of
+from universal_response.measurement import recorded, settings_of
 from universal_response.measurement.results import attributes_in
 from universal_response.measurement.schema import kind_in
 
@@ -59,7 +59,7 @@ def test_the_command_has_the_settings_of_the_study(path, changed, monkeypatch, t
     outcome = CliRunner().invoke(cli.app, said[1:])
     assert outcome.exit_code == 0, outcome.output
     assert seen["model"] == dataset.attrs["model"]
-    assert seen["settings"] == heads.head_settings_of(dataset)
+    assert seen["settings"] == recorded(heads.HeadSettings, dataset.attrs)
 
 
 def test_summary_has_a_row_a_file():

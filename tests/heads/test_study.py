@@ -12,6 +12,9 @@ from tiny_models import tiny_model
 from universal_response import figures, heads, load_results, save_results
 from universal_response.heads import CLASSES, summaries
 from universal_response.heads.study import study
+from universal_response.measurement import recorded
+
+pytestmark = pytest.mark.slow
 
 SMALL = heads.HeadSettings(
     t0=16, chosen_on=4, means_of=4, evaluated_on=4, mapped_on=2, patched_on=2, perturbed_on=2,
@@ -187,7 +190,7 @@ def test_a_study_goes_on_where_it_was_killed(wired, tmp_path, monkeypatch):
 
 def test_verified_by_a_witness(found, wired, tmp_path):
     stored = load_results(save_results(found, tmp_path / "heads.nc"), kind="heads")
-    assert heads.head_settings_of(stored) == SMALL
+    assert recorded(heads.HeadSettings, stored.attrs) == SMALL
     outcome = heads.verify_heads(stored, wired.bridge)
     assert outcome.agrees
     assert outcome.worst < 0.01

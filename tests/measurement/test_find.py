@@ -27,6 +27,8 @@ from universal_response import (
 from universal_response.measurement import find
 from universal_response.measurement.description import answer, results_name
 
+pytestmark = pytest.mark.slow
+
 SMALL = Settings(t0=3, batch=2, epsilons=(0.01, 0.05, 0.2), epsilon0=0.05, seed=7)
 
 

@@ -23,6 +23,8 @@ from universal_response.measurement.schema import as_stored
 from universal_response.perturbation import Direction, RandomDirection, Swap
 from universal_response.propagation import choice
 
+pytestmark = pytest.mark.slow
+
 
 def rows(*parts):
     """Three sequences of these parts: a letter is a block of its own, a number an id."""

@@ -22,6 +22,8 @@ from universal_response import (
 from universal_response.measurement import measure_into, shards, workers
 from universal_response.measurement.job import prepare
 
+pytestmark = pytest.mark.slow
+
 MEASURE = sys.modules[measure.__module__]  # its name is that of the function
 SETTINGS = Settings(
     t0=2, batch=5, epsilons=(0.01, 0.05), epsilon0=0.05, seed=7, sequences_per_chunk=1
@@ -161,7 +163,6 @@ def moments_for(shards):
     return shards * (PASSES + 3) + 3 + SHARDS
 
 
-@pytest.mark.slow
 def test_killed_ten_times_at_random(model, whole, tmp_path):
     """A child lives for a shard on average: some die inside one, some while one is saved."""
     generator = np.random.default_rng(1)
@@ -181,7 +182,6 @@ def test_killed_ten_times_at_random(model, whole, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
-@pytest.mark.slow
 def test_killed_at_the_edges(model, whole, tmp_path):
     """A file has its name when it is complete, and not before; each child goes on from the last."""
     expected, n = whole

@@ -12,9 +12,12 @@ from tiny_models import tiny_model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from universal_response import Settings, load_results, measure, metrics, propagator, save_results
 from universal_response.companion import provenance
+from universal_response.measurement import recorded
 from universal_response.propagation import linear_inner_products
 from universal_response.propagator import PropagatorSettings, verify_propagator
 from universal_response.propagator import measure as measuring
+
+pytestmark = pytest.mark.slow
 
 SMALL = PropagatorSettings(t0=5, batch=3, sources=2, seed=4)
 POSITIONS = 7  # three layers
@@ -200,7 +203,7 @@ def test_it_is_found_again(folder, stored, monkeypatch):
 
 def test_it_says_how_it_was_made(stored):
     attrs = stored.attrs
-    assert propagator.propagator_settings_of(stored) == dataclasses.replace(SMALL, t0=8)
+    assert recorded(PropagatorSettings, attrs) == dataclasses.replace(SMALL, t0=8)
     assert (attrs["kind"], attrs["schema_version"]) == ("propagator", 1)
     assert {"git_commit", "device", "created", "wall_time_s", "weights_sha256"} <= set(attrs)
     assert not {"identity", "seconds"} & set(attrs)

@@ -13,6 +13,8 @@ from universal_response.models import load_model
 from universal_response.subtraction import Float32Products, measure_subtraction
 from universal_response.subtraction.measure import Asked, _weights_of
 
+pytestmark = pytest.mark.slow
+
 EPSILONS = (1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 # Weaker, and (1 - epsilon) x rounds to x: half the distance between neighbours, as a part of x.
 LEAST = {"float16": 2**-12, "bfloat16": 2**-9}

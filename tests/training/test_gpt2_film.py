@@ -16,6 +16,8 @@ from universal_response.training import gpt2
 from universal_response.training.gpt2 import FilmSettings, frames, learning, verify_film
 from universal_response.training.gpt2 import folder as into_folder
 
+pytestmark = pytest.mark.slow
+
 STEPS = [0, 2, 4, 7]
 
 

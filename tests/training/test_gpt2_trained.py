@@ -17,6 +17,8 @@ from universal_response.sequences import Arrangement, arranged_random_tokens, re
 from universal_response.training import gpt2
 from universal_response.training.gpt2 import Gpt2Settings, Network, Probe, verify_film
 
+pytestmark = pytest.mark.slow
+
 NAME = "gpt2-induction"
 T0, GAP = 64, 16
 # Asked for before the model was trained.

@@ -13,6 +13,8 @@ from universal_response.training import learning, summaries
 from universal_response.training.study import experiments, looking, study, verify
 from universal_response.training.study.experiments import EXPERIMENTS
 
+pytestmark = pytest.mark.slow
+
 SMALL = training.StudySettings(seeds=(3, 1), length=0.02, learning_rate=1e-3, evaluated_on=8)
 FEW = {"full": 2, "responses": 1, "L1 + copy": 3}
 PASSES = ("created", "cpu_seconds", "wall_time_s", "content_sha256")

@@ -1,7 +1,7 @@
 """Claims tested on the results of models."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -150,7 +150,7 @@ def _tested_by_seed(claim: Claim, data: xr.Dataset | list[xr.Dataset], seeds: in
 def _estimated(
     claim: Claim, dataset: xr.Dataset, means: xr.Dataset | None, sequences: int | None = None
 ) -> Finding:
-    """What is found of a claim; of one with a bound the verdict is still open."""
+    """What is found of a claim: on which side of its bound the value is, if it has one."""
     if claim.evaluate is None or means is None:
         return Finding(claim, None, UNTESTED)
     estimate = response.estimate(claim.evaluate(dataset, means), claim.logarithmic, sequences)
@@ -158,25 +158,23 @@ def _estimated(
         return Finding(claim, None, UNTESTED)
     if claim.holds is None:
         return Finding(claim, estimate, REPORTED)
-    return Finding(claim, estimate, UNDECIDED, _by_chance(claim, estimate))
+    side = HOLDS if claim.holds(estimate.value) else FAILS
+    return Finding(claim, estimate, side, _by_chance(claim.holds, estimate))
 
 
-def _by_chance(claim: Claim, estimate: Estimate) -> float:
+def _by_chance(holds: Callable[[float], bool], estimate: Estimate) -> float:
     """One-sided p-value: the tail of Student's t from where the bound would be crossed on."""
     if estimate.error == 0:
         return 0.0
-    here = claim.holds(estimate.value)
+    here = holds(estimate.value)
     for errors in np.arange(0, FARTHEST, STEP):
-        if any(claim.holds(estimate.moved(sign * errors)) != here for sign in (-1, 1)):
+        if any(holds(estimate.moved(sign * errors)) != here for sign in (-1, 1)):
             return float(stats.t.sf(errors, estimate.freedom))
     return 0.0
 
 
 def _decided(finding: Finding, resolved: bool) -> Finding:
-    if not resolved:
-        return finding
-    kept = finding.claim.holds(finding.estimate.value)
-    return replace(finding, verdict=HOLDS if kept else FAILS)
+    return finding if resolved else replace(finding, verdict=UNDECIDED)
 
 
 def _verdict(kept: set[bool]) -> str:

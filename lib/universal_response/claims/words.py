@@ -172,7 +172,7 @@ def _short(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 1_000 else f"{number:.3g}"
 
 
-def _each(texts: list[str], titles: Iterable[str]) -> str:
+def _each(texts: Iterable[str], titles: Iterable[str]) -> str:
     return " and ".join(f"{text} ({title})" for text, title in zip(texts, titles, strict=True))
 
 

@@ -8,15 +8,16 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from universal_response.heads import HeadSettings, head_settings_of
+from universal_response.heads import HeadSettings
 from universal_response.measurement import (
     DEFAULT_EPSILONS,
     Settings,
     description,
     kind_of,
+    recorded,
     settings_of,
 )
-from universal_response.propagator import PropagatorSettings, propagator_settings_of
+from universal_response.propagator import PropagatorSettings
 from universal_response.training import StudySettings, study_settings_of
 
 
@@ -42,10 +43,10 @@ def command(dataset: xr.Dataset) -> str:
     """
     if kind_of(dataset) == "heads":
         said = f"universal-response heads --out FILE --model {dataset.attrs['model']}"
-        return said + _options(head_settings_of(dataset), HeadSettings())
+        return said + _options(recorded(HeadSettings, dataset.attrs), HeadSettings())
     if kind_of(dataset) == "propagator":
         said = f"universal-response propagator --out FILE --model {dataset.attrs['model']}"
-        return said + _options(propagator_settings_of(dataset), PropagatorSettings())
+        return said + _options(recorded(PropagatorSettings, dataset.attrs), PropagatorSettings())
     if kind_of(dataset) == "training":
         said = "universal-response train letters --out FILE"
         return said + _options(study_settings_of(dataset), StudySettings())

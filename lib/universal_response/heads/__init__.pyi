@@ -28,7 +28,6 @@ from .scores import (
 from .split import PARTS, SplitChanges, carried, split_changes, sum_error
 from .study import (
     HeadSettings,
-    head_settings_of,
     heads_for,
     study_heads,
     study_heads_into,
@@ -64,7 +63,6 @@ __all__ = [
     "each_replaced",
     "edge_patched",
     "edges",
-    "head_settings_of",
     "heads_for",
     "induction",
     "k_composition",

@@ -7,14 +7,14 @@ from .description import (
     same_weights,
     settings_of,
 )
-from .find import already_there, results_for, results_for_text
+from .find import already_there, found_or_made, results_for, results_for_text
 from .job import SEQUENCES_PER_SHARD
 from .measure import measure, measure_into
 from .memory import bytes_of_strength, strengths_at_a_time
 from .parts import Parts, identity_of
 from .results import load_results, made_into, save_results
 from .schema import SCHEMA_VERSIONS, kind_of, leading_bits, stored_bits
-from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings
+from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings, recorded
 from .shards import code
 from .subject import describe, describe_machine, device_memory, git_commit
 from .verify import Verification, check_weights, check_weights_of, verify
@@ -38,6 +38,7 @@ __all__ = [
     "description",
     "device_memory",
     "file_stem",
+    "found_or_made",
     "git_commit",
     "identity_of",
     "kind_of",
@@ -47,6 +48,7 @@ __all__ = [
     "measure",
     "measure_into",
     "plan",
+    "recorded",
     "recorded_name",
     "results_for",
     "results_for_text",

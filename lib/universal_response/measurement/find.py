@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import xarray as xr
 from universal_response import measurement, models
 from universal_response.measurement.description import (
     answer,
+    file_stem,
     recorded_name,
     results_name,
     same_weights,
@@ -17,7 +19,7 @@ from universal_response.measurement.description import (
 )
 from universal_response.measurement.results import attributes_in, load_results
 from universal_response.measurement.schema import kind_in
-from universal_response.measurement.settings import Settings
+from universal_response.measurement.settings import Settings, recorded
 from universal_response.sequences import text_digest
 
 
@@ -115,6 +117,33 @@ def already_there(
             if of_model and fits(found):
                 return found
     return None
+
+
+def found_or_made(
+    kind: str,
+    model: str,
+    settings: Any,
+    make: Callable[[Path], xr.Dataset],
+    runs: str | Path,
+    also: Sequence[str | Path],
+) -> xr.Dataset:
+    """Results of a study of a model: read from KIND-MODEL.nc, or made and saved there.
+
+    Args:
+        kind: of results.
+        model: what `load_model` takes, or a results file (.nc), which is taken as it is.
+        settings: asked for, with a `device` that does not matter.
+        make: makes the results and saves them.
+        runs: folder of what is made.
+        also: further folders to look in, before that one.
+    """
+    if model.endswith(".nc"):
+        return load_results(model, kind=kind)
+    name, asked = f"{kind}-{file_stem(model)}.nc", replace(settings, device=type(settings).device)
+    found = already_there(
+        name, kind, (*also, runs), model, lambda one: recorded(type(settings), one.attrs) == asked
+    )
+    return make(Path(runs) / name) if found is None else found
 
 
 def _files_in(*folders: str | Path, **attributes: object) -> Iterator[xr.Dataset]:

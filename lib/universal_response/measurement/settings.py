@@ -1,7 +1,8 @@
 """What is measured: settings, checked where they are made, and the tokens they stand for."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -241,3 +242,17 @@ def sources_of(settings: Settings) -> np.ndarray:
         return np.tile(np.arange(settings.t), (settings.batch, 1))
     generators = np.random.default_rng(settings.seed).spawn(settings.batch)
     return np.stack([stratified_sources(settings.t, settings.sources, one) for one in generators])
+
+
+AnySettings = TypeVar("AnySettings")
+
+
+def recorded(settings: type[AnySettings], attributes: Mapping[str, Any]) -> AnySettings:
+    """The settings of a study from the attributes of its results; `device` is the default.
+
+    Args:
+        settings: their class, all of whose fields have a default of the type recorded.
+        attributes: of a results file.
+    """
+    mine = {one.name for one in fields(settings)} - {"device"}  # type: ignore[arg-type]
+    return settings(**{name: type(getattr(settings, name))(attributes[name]) for name in mine})

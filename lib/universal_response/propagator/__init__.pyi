@@ -1,6 +1,6 @@
 from .find import propagator_for
 from .measure import measure_propagator, measure_propagator_into
-from .settings import DEFAULT, PropagatorSettings, propagator_settings_of
+from .settings import DEFAULT, PropagatorSettings
 from .summaries import at_end, ratio, response_by_distance
 from .verify import verify_propagator
 
@@ -11,7 +11,6 @@ __all__ = [
     "measure_propagator",
     "measure_propagator_into",
     "propagator_for",
-    "propagator_settings_of",
     "ratio",
     "response_by_distance",
     "verify_propagator",

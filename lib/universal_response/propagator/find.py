@@ -1,14 +1,13 @@
 """Propagators that are here already, and else measured."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import xarray as xr
 
 from universal_response import propagator
-from universal_response.measurement import already_there, file_stem, load_results
-from universal_response.propagator.settings import PropagatorSettings, propagator_settings_of
+from universal_response.measurement import found_or_made
+from universal_response.propagator.settings import PropagatorSettings
 
 
 def propagator_for(
@@ -27,13 +26,12 @@ def propagator_for(
         also: further folders to look in, such as that of the shipped results.
         progress: show a progress bar while measuring.
     """
-    if model.endswith(".nc"):
-        return load_results(model, kind="propagator")
-    settings, name = settings or PropagatorSettings(), f"propagator-{file_stem(model)}.nc"
-    asked = replace(settings, device=PropagatorSettings.device)
-    found = already_there(
-        name, "propagator", (*also, runs), model, lambda one: propagator_settings_of(one) == asked
+    settings = settings or PropagatorSettings()
+    return found_or_made(
+        "propagator",
+        model,
+        settings,
+        lambda path: propagator.measure_propagator_into(path, model, settings, progress),
+        runs,
+        also,
     )
-    if found is not None:
-        return found
-    return propagator.measure_propagator_into(Path(runs) / name, model, settings, progress)

@@ -1,7 +1,6 @@
 """What is measured of a propagator."""
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from universal_response.number_types import check_dtype
 from universal_response.sequences import check_block
@@ -49,10 +48,3 @@ class PropagatorSettings:
 
 
 DEFAULT = PropagatorSettings()
-
-
-def propagator_settings_of(dataset: Any) -> PropagatorSettings:
-    """The settings that a propagator was measured with; `device` is the default."""
-    mine = {one.name for one in fields(PropagatorSettings)} - {"device"}
-    kinds = {name: type(getattr(PropagatorSettings, name)) for name in mine}
-    return PropagatorSettings(**{name: kinds[name](dataset.attrs[name]) for name in mine})

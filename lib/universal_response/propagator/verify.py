@@ -5,10 +5,10 @@ import torch
 import xarray as xr
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.measurement import Verification, check_weights_of
+from universal_response.measurement import Verification, check_weights_of, recorded
 from universal_response.models import load_model
 from universal_response.propagator.measure import drawn, from_position
-from universal_response.propagator.settings import propagator_settings_of
+from universal_response.propagator.settings import PropagatorSettings
 
 ALLOWED = 1e-3  # relative
 
@@ -29,7 +29,7 @@ def verify_propagator(
         ValueError: the weights, the tokens or the sources are not those recorded.
         WeightsUnavailable: the weights are not to be had.
     """
-    settings = propagator_settings_of(dataset)
+    settings = recorded(PropagatorSettings, dataset.attrs)
     model = model or load_model(dataset.attrs["model"], dtype=settings.dtype, tokenizer=False)
     check_weights_of(dataset, model)
     tokens, sources = drawn(settings, model.cfg.d_vocab)

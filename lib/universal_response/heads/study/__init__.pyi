@@ -1,6 +1,6 @@
 from .find import heads_for
 from .material import Material
-from .settings import HeadSettings, head_settings_of
+from .settings import HeadSettings
 from .study import PARTS, study_heads, study_heads_into
 from .verify import verify_heads
 
@@ -8,7 +8,6 @@ __all__ = [
     "PARTS",
     "HeadSettings",
     "Material",
-    "head_settings_of",
     "heads_for",
     "study_heads",
     "study_heads_into",

@@ -1,14 +1,13 @@
 """Studies of heads that are here already, and else made."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import xarray as xr
 
 from universal_response import heads
-from universal_response.heads.study.settings import HeadSettings, head_settings_of
-from universal_response.measurement import already_there, file_stem, load_results
+from universal_response.heads.study.settings import HeadSettings
+from universal_response.measurement import found_or_made
 
 
 def heads_for(
@@ -27,13 +26,12 @@ def heads_for(
         also: further folders to look in, such as that of the shipped results.
         progress: show a progress bar while measuring.
     """
-    if model.endswith(".nc"):
-        return load_results(model, kind="heads")
-    settings, name = settings or HeadSettings(), f"heads-{file_stem(model)}.nc"
-    asked = replace(settings, device=HeadSettings.device)
-    found = already_there(
-        name, "heads", (*also, runs), model, lambda one: head_settings_of(one) == asked
+    settings = settings or HeadSettings()
+    return found_or_made(
+        "heads",
+        model,
+        settings,
+        lambda path: heads.study_heads_into(path, model, settings, progress),
+        runs,
+        also,
     )
-    if found is not None:
-        return found
-    return heads.study_heads_into(Path(runs) / name, model, settings, progress)

@@ -1,7 +1,6 @@
 """What is measured of a model's heads."""
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from universal_response.number_types import check_dtype
 from universal_response.sequences import check_block
@@ -85,10 +84,3 @@ class HeadSettings:
     def control(self) -> int:
         """A dj at which nothing repeats."""
         return 5 * self.t0 // 8
-
-
-def head_settings_of(dataset: Any) -> HeadSettings:
-    """The settings that a study was made with, from its attributes; `device` is the default."""
-    mine = {one.name for one in fields(HeadSettings)} - {"device"}
-    kinds = {name: type(getattr(HeadSettings, name)) for name in mine}
-    return HeadSettings(**{name: kinds[name](dataset.attrs[name]) for name in mine})

@@ -6,9 +6,9 @@ import xarray as xr
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.heads.study.material import Material
-from universal_response.heads.study.settings import head_settings_of
+from universal_response.heads.study.settings import HeadSettings
 from universal_response.heads.study.witness import witness
-from universal_response.measurement import Verification, check_weights_of
+from universal_response.measurement import Verification, check_weights_of, recorded
 from universal_response.models import load_model
 
 # Of attention scores and shares absolute; of the loss, of order 10, relative.
@@ -28,7 +28,7 @@ def verify_heads(dataset: xr.Dataset, model: TransformerBridge | None = None) ->
         ValueError: the weights or the tokens are not those recorded.
         WeightsUnavailable: the weights are not to be had.
     """
-    settings = head_settings_of(dataset)
+    settings = recorded(HeadSettings, dataset.attrs)
     model = model or load_model(dataset.attrs["model"], dtype=settings.dtype, tokenizer=False)
     check_weights_of(dataset, model)
     material = Material(model, settings)
