@@ -7,6 +7,12 @@ from .additive import (
     wiring_panel,
 )
 from .announcing import announcing, lag_panel
+from .attention_or_mlp import (
+    attention_or_mlp,
+    gains_panel,
+    share_by_definition_panel,
+    state_length_panel,
+)
 from .benchmarks import growth, speed
 from .carried import carried, edited_panel, parts_panel, shares_panel
 from .causes import against_panel, causes, classes_panel
@@ -63,6 +69,7 @@ from .style import (
     style,
 )
 from .subtraction import error_map_panel, error_panel, subtraction
+from .tails import both_means_panel, coverage_panel, pairs_panel, sequences_panel, tails
 from .wiring import composition_panel, through_panel, wiring
 
 __all__ = [
@@ -88,6 +95,8 @@ __all__ = [
     "alone_panel",
     "announcing",
     "approach_panel",
+    "attention_or_mlp",
+    "both_means_panel",
     "carried",
     "causes",
     "circuit",
@@ -99,6 +108,7 @@ __all__ = [
     "composition_panel",
     "controls",
     "controls_panel",
+    "coverage_panel",
     "curves_panel",
     "data_panel",
     "deviation_inset",
@@ -118,6 +128,7 @@ __all__ = [
     "fig5",
     "film",
     "frame_panel",
+    "gains_panel",
     "growth",
     "head_map",
     "heads",
@@ -138,6 +149,7 @@ __all__ = [
     "neurons_panel",
     "orders_panel",
     "over_training",
+    "pairs_panel",
     "parts_panel",
     "peak_shift",
     "places_panel",
@@ -150,16 +162,20 @@ __all__ = [
     "response_panel",
     "saturation_panel",
     "save",
+    "sequences_panel",
+    "share_by_definition_panel",
     "share_panel",
     "shares_panel",
     "signature_panel",
     "single_panel",
     "speed",
     "splits_panel",
+    "state_length_panel",
     "strengths_panel",
     "style",
     "subtraction",
     "swept_panel",
+    "tails",
     "through_panel",
     "toy_panel",
     "wiring",

@@ -7,7 +7,15 @@ from .averages import (
     pairs_at,
 )
 from .bootstrap import Estimate, bootstrap_weights, estimate, resample
-from .increments import increments, increments_at_peak, increments_error, sublayer_totals
+from .increments import (
+    attention_share,
+    attention_shares,
+    gains_at_peak,
+    increments,
+    increments_at_peak,
+    increments_error,
+    sublayer_totals,
+)
 from .linear_limit import (
     higher_orders,
     largest_epsilon,
@@ -40,6 +48,7 @@ from .selecting import (
     window,
 )
 from .significance import above, holm
+from .tails import coverage, cumulative_share, effective_number, limit_by_sequence
 
 __all__ = [
     "POWER",
@@ -48,11 +57,17 @@ __all__ = [
     "above",
     "architecture_of",
     "at_epsilon",
+    "attention_share",
+    "attention_shares",
     "bootstrap_weights",
     "by_distance",
     "collapsed",
+    "coverage",
+    "cumulative_share",
+    "effective_number",
     "error_over_pairs",
     "estimate",
+    "gains_at_peak",
     "geometric_mean",
     "geometric_over_pairs",
     "higher_orders",
@@ -66,6 +81,7 @@ __all__ = [
     "largest_step",
     "last",
     "last_ratio",
+    "limit_by_sequence",
     "limit_of_ratios",
     "linear_ratio",
     "log_sums",

@@ -1,14 +1,18 @@
 """What each sublayer adds to the response (Fig. 3)."""
 
+import numpy as np
 import xarray as xr
 
 from universal_response.response.averages import error_over_pairs, pairs_at
+from universal_response.response.bootstrap import estimate, resample
 from universal_response.response.scaling import POWER
 from universal_response.response.selecting import (
     at_epsilon,
     peak_distance,
     second_attention_on,
 )
+
+SHARES = ("sum", "rises", "gains")
 
 
 def increments(response: xr.DataArray, metric: str, normalise: bool = True) -> xr.DataArray:
@@ -62,3 +66,77 @@ def increments_at_peak(dataset: xr.Dataset, metric: str, epsilon: float) -> xr.D
     total = 1.0 if POWER[metric] == 0 else float(curve[-1] - curve[0])
     error = increments_error(dataset, metric, epsilon) / total
     return xr.Dataset({"steps": increments(curve, metric), "error": error})
+
+
+def attention_share(response: xr.DataArray, of: str) -> xr.DataArray:
+    """The part of attention sublayers in what builds a response up along l; MLPs have the rest.
+
+    A sublayer that lengthens x_j lowers C_delta = |D_j| / |x_j| without touching D_j, so there is
+    no one answer.
+
+    Args:
+        response: C_delta of one dj, with dimension position.
+        of: `sum`, of all increments (Fig. 3d); `rises`, of the positive ones alone; `gains`, of
+            those of log C, of what follows the second attention sublayer.
+
+    Raises:
+        ValueError: of is none of these.
+    """
+    if of == "gains":
+        response = np.log(response.sel(position=second_attention_on(response)))
+    elif of not in SHARES:
+        raise ValueError(f"of={of!r}: not defined; use one of {', '.join(SHARES)}")
+    steps = response.diff("position", label="upper")
+    if of == "rises":
+        steps = steps.clip(min=0)
+    return steps.sel(position=steps.sublayer == "attention").sum("position") / steps.sum("position")
+
+
+def attention_shares(
+    dataset: xr.Dataset, generator: np.random.Generator, n_resamples: int = 400
+) -> xr.Dataset:
+    """`attention_share` by all definitions at T0 - 1, T0 and a distance of no meaning, T0 - 4.
+
+    Args:
+        dataset: results of one model; its window, at epsilon0.
+        generator: of the bootstrap.
+        n_resamples: its draws.
+
+    Returns:
+        Dataset with `value` and the ends of its interval of 95 %, `low` and `high`, each
+        (of, delta_j).
+    """
+    peak = peak_distance(dataset)
+    means = resample(dataset, n_resamples, generator).window_mean.sel(metric="delta")
+    found = [
+        [
+            estimate(attention_share(means.sel(window=dj), of), sequences=dataset.sizes["sequence"])
+            for dj in (peak, peak + 1, peak - 3)
+        ]
+        for of in SHARES
+    ]
+    dims = ("of", "delta_j")
+    return xr.Dataset(
+        {
+            "value": (dims, [[one.value for one in row] for row in found]),
+            "low": (dims, [[one.interval[0] for one in row] for row in found]),
+            "high": (dims, [[one.interval[1] for one in row] for row in found]),
+        },
+        {"of": list(SHARES), "delta_j": [peak, peak + 1, peak - 3]},
+    )
+
+
+def gains_at_peak(dataset: xr.Dataset, epsilon: float) -> xr.DataArray:
+    """What each kind of sublayer has added to log C_delta at T0 - 1, summed up to every l.
+
+    Returns:
+        DataArray (sublayer_kind, position), from the second attention sublayer on.
+    """
+    at = {"metric": "delta", "delta_j": peak_distance(dataset)}
+    curve = at_epsilon(dataset.response.sel(at), epsilon)
+    steps = np.log(curve.sel(position=second_attention_on(curve))).diff("position", label="upper")
+    kinds = [kind for kind in ("attention", "mlp", "block") if (steps.sublayer == kind).any()]
+    along = xr.Variable("sublayer_kind", kinds)
+    return xr.concat(
+        [steps.where(steps.sublayer == kind, 0.0).cumsum("position") for kind in kinds], along
+    )
