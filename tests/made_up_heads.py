@@ -32,6 +32,7 @@ def study():
         "through": ["keys", "queries", "values"],
         "receiver": [f"{layer}.{head}" for layer, head in INDUCTION],
         "head_set": list(SETS),
+        "loss_input": ["repeated", "unrepeated"],
         "replacement": ["mean", "zero", "unrepeated mean"],
         "strength": ["limit", "finite"],
         "compared": [CONTROL, T0 - 1, T0],
@@ -112,6 +113,7 @@ def _effects(rng):
         "logit_difference": ("sequence", by_sequence(rng, 10.0)),
         "set_logit_difference": (dims, by_sequence(rng, left)),
         "set_loss": (dims, by_sequence(rng, loss)),
+        "loss": (("loss_input", "query"), np.array([[14.0] * T0 + [2.0] * T0, [14.0] * 2 * T0])),
     }
 
 

@@ -1,5 +1,6 @@
 """Claims and what they rest on, against results made to keep or break each of them."""
 
+import made_up_heads
 import numpy as np
 import pytest
 import xarray as xr
@@ -191,6 +192,37 @@ def test_statements_are_distinct_and_cover_every_figure():
     assert len({(one.statement, one.average) for one in claims.CLAIMS}) == len(claims.CLAIMS)
     sources = " ".join(claim.source for claim in claims.CLAIMS)
     assert all(f"Fig. {number}" in sources for number in (2, 3, 4, 5))
+
+
+def test_what_is_undecided_is_told_with_the_sequences_it_needs():
+    estimate = response.Estimate(1.2, 0.2, freedom=31)
+    open_one = claims.Finding(claims.PEAKS[0], estimate, claims.UNDECIDED, p=stats.norm.sf(1.0))
+    settled = claims.Finding(claims.PEAKS[1], estimate, claims.HOLDS, p=1e-6)
+    found = claims.undecided({"a": [open_one, settled, open_one]}, {"a": results()})
+    assert found.model.tolist() == ["a", "a"]
+    assert found.average.tolist() == ["arithmetic"] * 2
+    # Two are open: the first would be accepted at 2.5 %, 1.96 errors.
+    assert found.sequences.tolist() == [int(np.ceil(SEQUENCES * 1.959964**2))] * 2
+
+
+def test_counts_keep_apart_what_could_have_failed():
+    said = claims.counts(evaluated(results(tilt=3.0)))
+    assert said.startswith("of what could have failed 11 of 11 hold, 0 do not")
+    assert "of what follows from smoothness 5 of 14 hold, 9 do not and 0 stay undecided" in said
+
+
+def test_in_brief_says_what_was_measured():
+    dataset = results()
+    findings = {"made up": evaluated(dataset)}
+    sentences = claims.in_brief({"made up": dataset}, findings, {"made up": made_up_heads.study()})
+    text = " ".join(sentences)
+    assert len(sentences) == 5
+    assert "leads by a factor of 11 (11 to 11) (made up)" in text
+    onset = response.induction_onset(dataset, 0.05)
+    assert f"position $\\ell$ = {onset.first} of 20, and for good from {onset.position} on" in text
+    assert "logit of the right token leads by 1.0 instead of 10.0" in text
+    assert "is 2.0 nats a token, on as late tokens that do not repeat 14.0" in text
+    assert "12 sequences of 20 tokens" in text
 
 
 # what they rest on -------------------------------------------------------------------------------

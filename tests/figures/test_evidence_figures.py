@@ -31,9 +31,8 @@ def tails(datasets, covered):
 
 
 def test_pairs_from_the_largest_on(tails, datasets):
-    pairs = np.sort(
-        datasets["gpt2-induction"].pairs.sel(metric="phi", pair_distance=63).values.ravel()
-    )
+    at = {"metric": "phi", "pair_distance": 63}
+    pairs = np.sort(datasets["gpt2-induction"].pairs.sel(at).values.ravel())
     pairs = pairs[np.isfinite(pairs)][::-1].astype(float)
     drawn = line(tails[0], 3)
     assert len(pairs) == 32 * 65
@@ -83,7 +82,7 @@ def test_shares_by_definition_and_distance(parts, shares):
             one.get_xdata(), shares["smollm2-135m"].value.sel(delta_j=distance)
         )
     labels = [text.get_text() for text in parts[0].get_legend().get_texts()]
-    assert labels == [rf"$\\Delta j={name}$" for name in ("T_0 -1", "T_0", "T_0 -4")]
+    assert labels == [rf"$\Delta j={name}$" for name in ("T_0 -1", "T_0", "T_0 -4")]
 
 
 def test_lengths_of_states_by_depth(parts, datasets):

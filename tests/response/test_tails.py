@@ -57,7 +57,7 @@ def test_the_limit_of_each_sequence_is_its_sum_over_the_number_of_pairs():
 )
 def test_coverage(spread, kind, low, high):
     generator = np.random.default_rng(0)
-    values = xr.DataArray(generator.lognormal(0, spread, (1000, 32)), dims=("sample", "sequence"))
+    values = response.lognormal_samples(spread, 32, 1000, generator)
     true = 1.0 if "geometric" in kind else np.exp(spread**2 / 2)
     assert low < response.coverage(values, true, generator, **kind) < high
 
@@ -76,7 +76,7 @@ def test_a_logarithm_is_taken_only_where_all_draws_have_one():
     assert response.estimate(draws.where(draws > 0, 1), True, 9).logarithmic
 
 
-# attention or MLPs ---------------------------------------------------------------------------------
+# attention or MLPs -------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

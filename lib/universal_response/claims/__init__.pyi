@@ -6,6 +6,7 @@ from .training import FILM_CLAIMS, TRAINING_CLAIMS
 from .verdicts import (
     FAILS,
     HOLDS,
+    LEVEL,
     N_RESAMPLES,
     REPORTED,
     UNDECIDED,
@@ -18,7 +19,7 @@ from .verdicts import (
     evaluate_head_claims,
     evaluate_training_claims,
 )
-from .words import counts, in_brief, median_and_range, table, value_and_error
+from .words import counts, in_brief, median_and_range, table, undecided, value_and_error
 
 __all__ = [
     "CLAIMS",
@@ -27,6 +28,7 @@ __all__ = [
     "FILM_CLAIMS",
     "HEAD_CLAIMS",
     "HOLDS",
+    "LEVEL",
     "LINEAR_REGIME",
     "MOSTLY",
     "NUMBERS",
@@ -53,5 +55,6 @@ __all__ = [
     "in_brief",
     "median_and_range",
     "table",
+    "undecided",
     "value_and_error",
 ]

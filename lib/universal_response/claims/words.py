@@ -3,8 +3,10 @@
 import math
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy import stats
 
 from universal_response import response
 from universal_response.claims.statements import (
@@ -16,7 +18,7 @@ from universal_response.claims.statements import (
     STEPS,
     Claim,
 )
-from universal_response.claims.verdicts import FAILS, HOLDS, UNDECIDED, Finding, Range
+from universal_response.claims.verdicts import FAILS, HOLDS, LEVEL, UNDECIDED, Finding, Range
 from universal_response.response import Estimate
 
 AVERAGES = {"": "", ARITHMETIC: "arithmetic", GEOMETRIC: "geometric"}
@@ -45,18 +47,50 @@ def table(findings: Mapping[str, list[Finding]]) -> pd.DataFrame:
 
 def counts(findings: list[Finding]) -> str:
     """How many of the statements that could have failed do what, and how many of the others."""
-    texts = []
-    for could_fail in (True, False):
+
+    def verdicts(could_fail: bool) -> tuple[int, ...]:
         tested = [
             one.verdict
             for one in findings
             if one.p is not None and one.claim.could_fail == could_fail
         ]
-        texts.append(
-            f"of {len(tested)} {tested.count(HOLDS)} hold, {tested.count(FAILS)} do not, "
-            f"{tested.count(UNDECIDED)} stay undecided"
-        )
-    return f"could have failed: {texts[0]}; follow from smoothness where weak: {texts[1]}"
+        return len(tested), *(tested.count(verdict) for verdict in (HOLDS, FAILS, UNDECIDED))
+
+    texts = [
+        "{1} of {0} hold, {2} do not and {3} stay undecided".format(*verdicts(could_fail))
+        for could_fail in (True, False)
+    ]
+    return f"of what could have failed {texts[0]}; of what follows from smoothness {texts[1]}"
+
+
+def undecided(
+    findings: Mapping[str, list[Finding]], datasets: Mapping[str, xr.Dataset]
+) -> pd.DataFrame:
+    """What stays undecided, and how many sequences would settle it if its value stayed.
+
+    Errors fall with the square root of the number of sequences; needed is the significance at
+    which the first of all that is undecided would be accepted.
+
+    Args:
+        findings: of `evaluate_claims`.
+        datasets: results by the same titles.
+
+    Returns:
+        Table with the columns `model`, `statement`, `average` and `sequences`.
+    """
+    left = [
+        (title, one)
+        for title, found in findings.items()
+        for one in found
+        if one.verdict == UNDECIDED
+    ]
+    rows = []
+    for title, one in left:
+        here = datasets[title].sizes["sequence"]
+        errors, needed = (stats.norm.isf(p) for p in (one.p, LEVEL / len(left)))
+        enough = int(np.ceil(here * (needed / errors) ** 2)) if errors > 0 else None
+        rows.append((title, one.claim.statement, AVERAGES[one.claim.average], enough))
+    return pd.DataFrame(rows, columns=["model", "statement", "average", "sequences"])
 
 
 def in_brief(
@@ -85,7 +119,7 @@ def in_brief(
         f"largest within five tokens it leads by a factor of {values(PEAKS[0])}; in geometric "
         f"means, which no few pairs carry, {values(PEAKS[1])}.",
         f"Early in the network the peak stands at the same token instead. {_moved(datasets)} The "
-        "change is no gradual one: of the way from one to the other, a single sublayer goes "
+        "largest step of a single sublayer, the whole way from one to the other being 1, is "
         f"{values(STEPS[0])}.",
         f"Behaviour goes with it. {_behaviour(studies)}",
         "That a weak response is proportional to the strength follows for any smooth function. How "
@@ -94,7 +128,8 @@ def in_brief(
         f"(root mean square) up to {values(LINEAR_REGIME[1])}.",
         f"How sure: {sizes['sequence']} sequences of {sizes['token']} tokens (seed "
         f"{attrs['seed']}, {attrs['dtype']}); in brackets intervals of 95%. Of the statements "
-        f"tested against a bound: {_each(map(counts, findings.values()), datasets)}.",
+        f"tested against a bound, {_each(map(counts, findings.values()), datasets)}; the chance "
+        f"that any of these verdicts is wrong is below {LEVEL:.0%}.",
     ]
 
 

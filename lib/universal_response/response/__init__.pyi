@@ -48,7 +48,13 @@ from .selecting import (
     window,
 )
 from .significance import above, holm
-from .tails import coverage, cumulative_share, effective_number, limit_by_sequence
+from .tails import (
+    coverage,
+    cumulative_share,
+    effective_number,
+    limit_by_sequence,
+    lognormal_samples,
+)
 
 __all__ = [
     "POWER",
@@ -85,6 +91,7 @@ __all__ = [
     "limit_of_ratios",
     "linear_ratio",
     "log_sums",
+    "lognormal_samples",
     "mean_and_error",
     "mean_over_pairs",
     "measured_linear",

@@ -83,7 +83,7 @@ def attention_share(response: xr.DataArray, of: str) -> xr.DataArray:
         ValueError: of is none of these.
     """
     if of == "gains":
-        response = np.log(response.sel(position=second_attention_on(response)))
+        response = xr.apply_ufunc(np.log, response.sel(position=second_attention_on(response)))
     elif of not in SHARES:
         raise ValueError(f"of={of!r}: not defined; use one of {', '.join(SHARES)}")
     steps = response.diff("position", label="upper")
@@ -134,7 +134,8 @@ def gains_at_peak(dataset: xr.Dataset, epsilon: float) -> xr.DataArray:
     """
     at = {"metric": "delta", "delta_j": peak_distance(dataset)}
     curve = at_epsilon(dataset.response.sel(at), epsilon)
-    steps = np.log(curve.sel(position=second_attention_on(curve))).diff("position", label="upper")
+    logarithm = xr.apply_ufunc(np.log, curve.sel(position=second_attention_on(curve)))
+    steps = logarithm.diff("position", label="upper")
     kinds = [kind for kind in ("attention", "mlp", "block") if (steps.sublayer == kind).any()]
     along = xr.Variable("sublayer_kind", kinds)
     return xr.concat(

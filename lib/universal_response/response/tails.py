@@ -43,6 +43,14 @@ def cumulative_share(values: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(shares, {"part": np.linspace(0, 1, len(shares))}, "part")
 
 
+def lognormal_samples(
+    spread: float, sequences: int, samples: int, generator: np.random.Generator
+) -> xr.DataArray:
+    """Samples whose logarithms are normal around 0 with a standard deviation (sample, sequence)."""
+    drawn = generator.lognormal(0, spread, (samples, sequences))
+    return xr.DataArray(drawn, dims=("sample", "sequence"))
+
+
 def coverage(
     values: xr.DataArray,
     true: float,
