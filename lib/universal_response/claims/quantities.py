@@ -1,6 +1,6 @@
 """What the claims are tested by: each a quantity along `resample`, from results and their means.
 
-`mean` is "mean", that of the paper, or "geometric", in which no few pairs or sequences prevail.
+`mean` is arithmetic, as in the paper, or geometric, in which no few pairs or sequences prevail.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,17 @@ from universal_response import response
 Evaluate = Callable[[xr.Dataset, xr.Dataset], xr.DataArray]
 
 
+ARITHMETIC, GEOMETRIC = "arithmetic", "geometric"
+
 WEAK = 0.1  # the captions of Fig. 2 call strengths below this one small
 
 FIGURE_EPSILON0 = 0.03  # reference strength of Fig. 5
+
+
+def _averages(means: xr.Dataset, place: str, mean: str, metric: str) -> xr.DataArray:
+    """Of `response.resample`, at the last position, the peak or the window."""
+    kind = "mean" if mean == ARITHMETIC else mean
+    return means[f"{place}_{kind}"].sel(metric=metric)
 
 
 def _others(values: xr.DataArray, epsilon0: float) -> xr.DataArray:
@@ -45,14 +53,14 @@ def _scaled(averages: xr.DataArray, metric: str, epsilon0: float) -> xr.DataArra
 def _weakly_scaled(dataset: xr.Dataset, means: xr.Dataset, metric: str, mean: str) -> xr.DataArray:
     """The same at l = 2L and weak strengths (epsilon, delta_j, resample)."""
     epsilon0 = _epsilon0(dataset)
-    last = means[f"last_{mean}"].sel(metric=metric)
+    last = _averages(means, "last", mean, metric)
     return _weak(_scaled(last, metric, epsilon0), epsilon0)
 
 
 def prominence(metric: str, mean: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
         t0 = _t0(dataset)
-        last = response.at_epsilon(means[f"last_{mean}"].sel(metric=metric), _epsilon0(dataset))
+        last = response.at_epsilon(_averages(means, "last", mean, metric), _epsilon0(dataset))
         near = last.sel(delta_j=response.window(t0))
         return near.sel(delta_j=t0 - 1) / near.drop_sel(delta_j=t0 - 1).max("delta_j")
 
@@ -78,7 +86,7 @@ def over_distances(metric: str, mean: str) -> Evaluate:
 def over_positions(metric: str, mean: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
         epsilon0 = _epsilon0(dataset)
-        peak = means[f"peak_{mean}"].sel(metric=metric)
+        peak = _averages(means, "peak", mean, metric)
         peak = peak.sel(position=response.second_attention_on(peak))
         scaled = _weak(_scaled(peak, metric, epsilon0), epsilon0)
         return (scaled.std("position") / scaled.mean("position")).max("epsilon")
@@ -116,7 +124,7 @@ def middle_rise(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
 
 
 def _window(means: xr.Dataset, mean: str) -> xr.DataArray:
-    return means[f"window_{mean}"].sel(metric="delta").rename(window="delta_j")
+    return _averages(means, "window", mean, "delta").rename(window="delta_j")
 
 
 def early_at_t0(mean: str) -> Evaluate:

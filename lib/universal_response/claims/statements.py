@@ -6,11 +6,9 @@ from functools import partial
 from typing import Any
 
 from universal_response.claims import quantities
-from universal_response.claims.quantities import Evaluate
+from universal_response.claims.quantities import ARITHMETIC, GEOMETRIC, Evaluate
 
 SMALL = 0.1  # our reading of "independent of" and "well approximated by"
-
-ARITHMETIC, GEOMETRIC = "mean", "geometric"
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Claim:
         evaluate: results and their resampled means -> the quantity along `resample`; None where it
             takes what is not here.
         holds: verdict on a value; None where there is no bound.
-        average: over pairs, "mean" or "geometric"; "" where that is no question.
+        average: over pairs, arithmetic or geometric; "" where that is no question.
         logarithmic: whether errors are those of the logarithm of the quantity.
         could_fail: False where every smooth function passes, if only strengths are weak enough.
     """

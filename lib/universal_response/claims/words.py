@@ -10,9 +10,7 @@ from scipy import stats
 
 from universal_response import response
 from universal_response.claims.statements import (
-    ARITHMETIC,
     CLAIMS,
-    GEOMETRIC,
     LINEAR_REGIME,
     PEAKS,
     STEPS,
@@ -20,8 +18,6 @@ from universal_response.claims.statements import (
 )
 from universal_response.claims.verdicts import FAILS, HOLDS, LEVEL, UNDECIDED, Finding, Range
 from universal_response.response import Estimate
-
-AVERAGES = {"": "", ARITHMETIC: "arithmetic", GEOMETRIC: "geometric"}
 
 
 def table(findings: Mapping[str, list[Finding]]) -> pd.DataFrame:
@@ -37,8 +33,7 @@ def table(findings: Mapping[str, list[Finding]]) -> pd.DataFrame:
     rows = []
     for of_models in zip(*findings.values(), strict=True):
         claim = of_models[0].claim
-        row = {"statement": claim.statement, "source": claim.source}
-        row["average"] = AVERAGES[claim.average]
+        row = {"statement": claim.statement, "source": claim.source, "average": claim.average}
         row |= dict(zip(findings, map(_text, of_models), strict=True))
         rows.append(row | {"tested by": claim.quantity})
     found = pd.DataFrame(rows, index=range(1, len(rows) + 1))
@@ -89,7 +84,7 @@ def undecided(
         here = datasets[title].sizes["sequence"]
         errors, needed = (stats.norm.isf(p) for p in (one.p, LEVEL / len(left)))
         enough = int(np.ceil(here * (needed / errors) ** 2)) if errors > 0 else None
-        rows.append((title, one.claim.statement, AVERAGES[one.claim.average], enough))
+        rows.append((title, one.claim.statement, one.claim.average, enough))
     return pd.DataFrame(rows, columns=["model", "statement", "average", "sequences"])
 
 
