@@ -1,6 +1,7 @@
 """Controls: the catalogue, files as small as asked, and verdicts on responses made up."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,6 +112,33 @@ def test_the_command_line_measures_them(monkeypatch, capsys, tmp_path):
     assert (code, "agrees" in said) == (0, True)
 
 
+def test_they_are_found_where_they_are_and_else_measured(tmp_path, monkeypatch):
+    few = tuple(small(BY_NAME[name]) for name in ("repeated", "seed-1"))
+    for module in (controls.measure, controls.find):
+        monkeypatch.setattr(module, "CONTROLS", few)
+    made = controls.controls_for(NAME, tmp_path / "runs", also=[tmp_path])
+    assert list(made) == ["repeated", "seed-1"]
+    assert made["seed-1"].attrs["seed"] == 1
+    monkeypatch.setattr(controls.measure, "measure_control", refused)
+    found = controls.controls_for(NAME, tmp_path / "other", also=[tmp_path / "runs"])
+    xr.testing.assert_identical(found["seed-1"], made["seed-1"])
+
+
+def test_a_quick_check_takes_every_fourth_of_each_model_and_all_other_files():
+    models = ("a", "gemma-3-270m", "z")
+    files = [controls.control_file("r", each.name, one) for each in CONTROLS for one in models]
+    others = [Path("r/a.nc"), Path("r/propagator-a.nc")]
+    found = controls.in_rotation([*others, *files])
+    assert found[:2] == others
+    names = {one: [] for one in models}
+    for path in found[2:]:
+        (one,) = [one for one in models if path.stem.endswith(f"-{one}")]
+        names[one].append(path.stem.removeprefix("control-").removesuffix(f"-{one}"))
+    assert names["a"] == [each.name for each in CONTROLS][::4]
+    assert names["z"] == [each.name for each in CONTROLS][2::4]
+    assert len(set().union(*names.values())) == len(found) - 2
+
+
 # verdicts ----------------------------------------------------------------------------------------
 
 
@@ -185,3 +213,17 @@ def test_any_false_verdict_among_many_is_rarer_than_the_level():
         wrong += any(verdict != OPEN for verdict in controls.verdicts(found).values())
     # Binomial with LEVEL, three standard deviations.
     assert wrong / runs < LEVEL + 3 * np.sqrt(LEVEL / runs)
+
+
+def test_the_table_says_what_is_expected_and_what_open_ones_need():
+    found = {
+        ("gap", "a"): controls.Signature(9.0, 8.0, 10.0, 1e-20, 1.0, 32),
+        ("shuffled", "a"): controls.Signature(1.2, 1.0, 1.4, 0.9, stats.norm.sf(1.0), 32),
+    }
+    table = controls.table(found, controls.verdicts(found))
+    assert table.control.tolist() == [BY_NAME[name].words for name in ("gap", "shuffled")]
+    assert table.expected.tolist() == [PRESENT, ABSENT]
+    assert table.verdict.tolist() == [PRESENT, OPEN]
+    assert table.ratio.tolist() == [9.0, 1.2]
+    # Of two questions the first is accepted at 2.5 %.
+    assert table.sequences.tolist() == ["", str(int(np.ceil(32 * 1.959964**2)))]

@@ -1,6 +1,7 @@
 from .catalogue import ABSENT, CONTROLS, PRESENT, Control
-from .measure import control_file, measure_control, measure_controls
-from .signature import FACTOR, LEVEL, OPEN, Signature, log_ratios, signature, verdicts
+from .find import control_file, controls_for, in_rotation
+from .measure import measure_control, measure_controls
+from .signature import FACTOR, LEVEL, OPEN, Signature, log_ratios, signature, table, verdicts
 
 __all__ = [
     "ABSENT",
@@ -12,9 +13,12 @@ __all__ = [
     "Control",
     "Signature",
     "control_file",
+    "controls_for",
+    "in_rotation",
     "log_ratios",
     "measure_control",
     "measure_controls",
     "signature",
+    "table",
     "verdicts",
 ]

@@ -7,6 +7,7 @@ from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.controls.catalogue import CONTROLS, Control
+from universal_response.controls.find import control_file
 from universal_response.measurement import load_results, measure, save_results
 from universal_response.measurement.description import answer
 from universal_response.measurement.subject import bos_token
@@ -19,11 +20,6 @@ _VARIABLES = (
     "linear_geometric_sem", "linear_witness", "linear_last_sum", "linear_last_log_sum",
     "linear_last_log_n", "state_length",
 )  # fmt: skip
-
-
-def control_file(folder: str | Path, control: Control, model: str) -> Path:
-    """Of a control of a model."""
-    return Path(folder) / f"control-{control.name}-{model}.nc"
 
 
 def measure_control(model: TransformerBridge, control: Control) -> xr.Dataset:
@@ -56,7 +52,7 @@ def measure_controls(model: str, folder: str | Path, progress: bool = False) -> 
     asked = [each for each in CONTROLS if has_bos or not each.needs_bos]
     paths = []
     for control in tqdm(asked, disable=not progress, unit="control"):
-        path = control_file(folder, control, model)
+        path = control_file(folder, control.name, model)
         named = model + SUFFIX * control.random_weights
         if not (path.exists() and answer(load_results(path), named, control.settings) is not None):
             used = load_model(named, tokenizer=False) if control.random_weights else trained

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy import stats
 
 from universal_response import response
-from universal_response.controls.catalogue import ABSENT, PRESENT
+from universal_response.controls.catalogue import ABSENT, CONTROLS, PRESENT
 
 # The response where induction has its peak exceeds that of its neighbours, in geometric means over
 # pairs and sequences, by more than this factor; without induction it does not.
@@ -83,3 +84,32 @@ def verdicts(found: Mapping[tuple[str, str], Signature]) -> dict[tuple[str, str]
         key: PRESENT if present else ABSENT if absent else OPEN
         for key, (present, absent) in zip(found, rejected, strict=True)
     }
+
+
+def table(
+    found: Mapping[tuple[str, str], Signature], verdicts: Mapping[tuple[str, str], str]
+) -> pd.DataFrame:
+    """A row each control and model, in that order.
+
+    Returns:
+        Table with the columns `control`, in words, `model`, `expected`, `ratio`, the ends `low` and
+        `high` of its interval, `verdict`, and `sequences`: how many would resolve what is open, if
+        its ratio stayed.
+    """
+    words = {each.name: (each.words, each.expected) for each in CONTROLS}
+    n_open = list(verdicts.values()).count(OPEN)
+    rows = []
+    for (name, model), one in found.items():
+        verdict = verdicts[name, model]
+        needed = str(_sequences_needed(one, n_open)) if verdict == OPEN else ""
+        said, expected = words[name]
+        rows.append((said, model, expected, one.ratio, one.low, one.high, verdict, needed))
+    columns = ["control", "model", "expected", "ratio", "low", "high", "verdict", "sequences"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _sequences_needed(one: Signature, n_open: int) -> int:
+    """Errors fall with the root of the number; the first of those open is accepted last of all."""
+    nearer = min(one.p_present, one.p_absent)
+    needed, errors = (stats.norm.isf(p) for p in (LEVEL / (2 * n_open), nearer))
+    return int(np.ceil(one.n * (needed / errors) ** 2))

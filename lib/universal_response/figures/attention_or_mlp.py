@@ -49,13 +49,13 @@ def share_by_definition_panel(
     first = next(iter(datasets.values()))
     for place, ((title, found), colour) in enumerate(zip(shares.items(), CATEGORIES, strict=False)):
         rows = np.arange(found.sizes["of"]) + 0.24 * (place - (len(shares) - 1) / 2)
-        for distance, marker in zip(found.delta_j.values, MARKERS, strict=True):
+        for distance, marker in zip(found.delta_j.values, MARKERS, strict=False):
             one = found.sel(delta_j=distance)
             axes.hlines(rows, one.low, one.high, color=colour, linewidth=1)
             label = f"_{title}, {distance}"
             axes.plot(one.value, rows, marker, color=colour, markersize=4.5, label=label)
     peak = response.peak_distance(first)
-    for distance, marker in zip(found.delta_j.values, MARKERS, strict=True):
+    for distance, marker in zip(found.delta_j.values, MARKERS, strict=False):
         label = rf"$\Delta j={distance_name(first, distance - peak)}$"
         axes.plot([], [], marker, color=GREY, markersize=4.5, label=label)
     axes.set_yticks(range(found.sizes["of"]), [WORDS[of] for of in found.of.values])

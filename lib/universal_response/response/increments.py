@@ -97,6 +97,8 @@ def attention_shares(
 ) -> xr.Dataset:
     """`attention_share` by all definitions at T0 - 1, T0 and a distance of no meaning, T0 - 4.
 
+    Distances that a short block does not have are left out.
+
     Args:
         dataset: results of one model; its window, at epsilon0.
         generator: of the bootstrap.
@@ -107,11 +109,12 @@ def attention_shares(
         (of, delta_j).
     """
     peak = peak_distance(dataset)
+    distances = [dj for dj in (peak, peak + 1, peak - 3) if dj in dataset.window]
     means = resample(dataset, n_resamples, generator).window_mean.sel(metric="delta")
     found = [
         [
             estimate(attention_share(means.sel(window=dj), of), sequences=dataset.sizes["sequence"])
-            for dj in (peak, peak + 1, peak - 3)
+            for dj in distances
         ]
         for of in SHARES
     ]
@@ -122,7 +125,7 @@ def attention_shares(
             "low": (dims, [[one.interval[0] for one in row] for row in found]),
             "high": (dims, [[one.interval[1] for one in row] for row in found]),
         },
-        {"of": list(SHARES), "delta_j": [peak, peak + 1, peak - 3]},
+        {"of": list(SHARES), "delta_j": distances},
     )
 
 
