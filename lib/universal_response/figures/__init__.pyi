@@ -32,11 +32,19 @@ from .clamping import (
 )
 from .controls import controls, signature_panel
 from .data import drawn_values
-from .fig1 import fig1
-from .fig2 import collapse_panel, fig2, matrix_panel, ratio_panel
-from .fig3 import fig3, increments_panel, layers_panel
+from .fig1 import fig1, source_panel
+from .fig2 import (
+    collapse_panel,
+    deviation_panel,
+    fig2,
+    matrix_panel,
+    ratio_handles,
+    ratio_panel,
+    unscaled_panel,
+)
+from .fig3 import fig3, increments_panel, layers_panel, totals_panel, unscaled_layers_panel
 from .fig4 import distances_panel, fig4, layer_map_panel
-from .fig5 import deviation_inset, fig5
+from .fig5 import fig5
 from .film import curves_panel, film, frame_panel, mark_frames, share_panel
 from .heads import CLASS_COLOURS, controls_panel, head_map, heads, mark_classes
 from .learning import heads_panel, learning, over_training, splits_panel, strengths_panel
@@ -101,7 +109,7 @@ __all__ = [
     "controls_panel",
     "curves_panel",
     "data_panel",
-    "deviation_inset",
+    "deviation_panel",
     "distances_panel",
     "drawn_values",
     "edited_panel",
@@ -144,6 +152,7 @@ __all__ = [
     "probes_panel",
     "prompt_matrix",
     "propagator",
+    "ratio_handles",
     "ratio_map_panel",
     "ratio_panel",
     "reading_panel",
@@ -154,6 +163,7 @@ __all__ = [
     "shares_panel",
     "signature_panel",
     "single_panel",
+    "source_panel",
     "speed",
     "splits_panel",
     "strengths_panel",
@@ -161,7 +171,10 @@ __all__ = [
     "subtraction",
     "swept_panel",
     "through_panel",
+    "totals_panel",
     "toy_panel",
+    "unscaled_layers_panel",
+    "unscaled_panel",
     "wiring",
     "wiring_panel",
 ]
