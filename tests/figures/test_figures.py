@@ -365,6 +365,26 @@ def test_axes_carry_labels(drawn):
                 assert axes.get_ylabel()
 
 
+def test_legends_are_as_wide_as_their_figures(drawn, dataset):
+    for figure in (*drawn.values(), figures.fig5({"smollm2-135m": dataset})):
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        assert figure.bbox.contains(*legend.get_window_extent().p0)
+        assert figure.bbox.contains(*legend.get_window_extent().p1)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_model_of_one_layer_is_all_grey(dataset):
+    """There is no second attention sublayer, and nothing to read."""
+    small = dataset.isel(position=slice(READ_FROM))
+    third, fourth, fifth = figures.fig3(small), figures.fig4(small), figures.fig5({"small": small})
+    assert grey_up_to(panel(third, "c")) == READ_FROM - 0.5
+    assert np.isnan(image(panel(fourth, "a"))).all()
+    assert np.isnan(image(panel(fifth, "b"))).all()
+    for figure in (third, fourth, fifth):
+        draw_whole(figure, laid_out=False)
+
+
 def test_style_does_not_leak(dataset):
     before = dict(mpl.rcParams)
     figures.fig2(dataset)

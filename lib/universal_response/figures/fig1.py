@@ -97,16 +97,17 @@ def _sequence_strip(axes: Axes, dataset: xr.Dataset, source: int) -> None:
             (column, -1.5 * row - 0.2), 1, 1.4, fill=False, edgecolor=colour, linewidth=2
         )
         axes.add_patch(box)
-        same = j == source + t0
+        # Of two marks side by side one is named to the left, one to the right.
+        side = np.sign(j - source - t0 + 0.5) if j != source else 0
         axes.annotate(
-            words + " (the same token)" * same, (column + 0.5, 1.1 if row == 0 else -1.6),
-            (column + 0.5 + (0.03 * t0 if same else -0.03 * t0 * (j != source)), 1.75 - 4 * row),
-            ha="center" if j == source else ("left" if same else "right"), va="center",
+            words, (column + 0.5, 1.2 if row == 0 else -1.7),
+            (column + 0.5 + 0.03 * t0 * side, 1.85 - 4.2 * row),
+            ha={0: "center", 1: "left", -1: "right"}[side], va="center",
             color=colour, arrowprops={"arrowstyle": "->", "color": colour},
         )  # fmt: skip
-    for row, words in enumerate((f"random block, $T_0={t0}$ tokens", "the same block again")):
-        axes.text(t0, 1.75 - 4 * row, words, ha="right", va="center", color=GREY)
-    axes.set_xlim(-0.02 * t0, 1.02 * t0)
+    for row, words in enumerate((f"$T_0={t0}$ tokens", "once more")):
+        axes.text(-0.02 * t0, 0.5 - 1.5 * row, words, ha="right", va="center", color=GREY)
+    axes.set_xlim(-0.16 * t0, 1.1 * t0)
     axes.set_ylim(-2.9, 2.3)
     axes.axis("off")
 

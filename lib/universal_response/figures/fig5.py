@@ -25,7 +25,7 @@ def fig5(datasets: Mapping[str, xr.Dataset], epsilon0: float = 0.03) -> Figure:
     n = len(datasets)
     with style():
         figure, grid = plt.subplots(
-            3, n, figsize=(max(2.5 * n, 4.2), 7.6), layout="constrained", squeeze=False,
+            3, n, figsize=(max(2.5 * n, 5), 7.6), layout="constrained", squeeze=False,
             height_ratios=(1, 1, 1.7),
         )  # fmt: skip
         tag_all(np.array([grid[0], grid[2]]))
@@ -48,6 +48,6 @@ def fig5(datasets: Mapping[str, xr.Dataset], epsilon0: float = 0.03) -> Figure:
             triangle.set_linestyle("none")
         figure.legend(
             handles=[*ratio_handles(grid[0, 0]), reference, *triangles, leak_in_legend()],
-            loc="outside lower center", ncols=3,
+            loc="outside lower center", ncols=3 if n > 2 else 2,
         )  # fmt: skip
     return figure

@@ -81,9 +81,10 @@ def leak_in_legend() -> Patch:
 
 
 def log_scale(axes: Axes) -> None:
-    """Logarithmic y axis, labelled as `log_ticks` does."""
-    axes.set_yscale("log")
-    log_ticks(axes.yaxis)
+    """Logarithmic y axis, labelled as `log_ticks` does; as it is without a positive value."""
+    if axes.dataLim.minposy < np.inf:
+        axes.set_yscale("log")
+        log_ticks(axes.yaxis)
 
 
 def log_ticks(axis: Axis, subs: Sequence[int] = (1, 2, 5)) -> None:
