@@ -74,7 +74,6 @@ def figures(
     values = {
         "model": model,
         "models": [model],
-        "planned": [],
         "distinct": [],
         "t0": t0,
         "batch": batch,

@@ -38,11 +38,19 @@ from .clamping import (
 )
 from .controls import controls, signature_panel
 from .data import drawn_values
-from .fig1 import fig1
-from .fig2 import collapse_panel, fig2, matrix_panel, ratio_panel
-from .fig3 import fig3, increments_panel, layers_panel
+from .fig1 import fig1, source_panel
+from .fig2 import (
+    collapse_panel,
+    deviation_panel,
+    fig2,
+    matrix_panel,
+    ratio_handles,
+    ratio_panel,
+    unscaled_panel,
+)
+from .fig3 import fig3, increments_panel, layers_panel, totals_panel, unscaled_layers_panel
 from .fig4 import distances_panel, fig4, layer_map_panel
-from .fig5 import deviation_inset, fig5
+from .fig5 import fig5
 from .film import curves_panel, film, frame_panel, mark_frames, share_panel
 from .heads import CLASS_COLOURS, controls_panel, head_map, heads, mark_classes
 from .learning import heads_panel, learning, over_training, splits_panel, strengths_panel
@@ -111,7 +119,7 @@ __all__ = [
     "coverage_panel",
     "curves_panel",
     "data_panel",
-    "deviation_inset",
+    "deviation_panel",
     "distances_panel",
     "drawn_values",
     "edited_panel",
@@ -156,6 +164,7 @@ __all__ = [
     "probes_panel",
     "prompt_matrix",
     "propagator",
+    "ratio_handles",
     "ratio_map_panel",
     "ratio_panel",
     "reading_panel",
@@ -168,6 +177,7 @@ __all__ = [
     "shares_panel",
     "signature_panel",
     "single_panel",
+    "source_panel",
     "speed",
     "splits_panel",
     "state_length_panel",
@@ -177,7 +187,10 @@ __all__ = [
     "swept_panel",
     "tails",
     "through_panel",
+    "totals_panel",
     "toy_panel",
+    "unscaled_layers_panel",
+    "unscaled_panel",
     "wiring",
     "wiring_panel",
 ]

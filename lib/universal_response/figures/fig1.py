@@ -37,60 +37,91 @@ def fig1(dataset: xr.Dataset, source: int | None = None) -> Figure:
     if not 0 <= source < t0:
         raise ValueError(f"source={source}: outside the first block; use 0 <= source < {t0}")
     with style():
-        figure = plt.figure(figsize=(8.6, 6.3), layout="constrained")
-        rows = figure.add_gridspec(3, 3, height_ratios=(0.75, 1.55, 1.7))
+        figure = plt.figure(figsize=(7.4, 6.6), layout="constrained")
+        rows = figure.add_gridspec(3, 3, height_ratios=(0.85, 1.55, 1.7))
         _sequence_strip(figure.add_subplot(rows[0, :]), dataset, source)
         _residual_stream_sketch(figure.add_subplot(rows[1, :2]))
         _metric_sketch(figure.add_subplot(rows[1, 2]))
         for column, metric in enumerate(("delta", "phi", THETA)):
             axes = figure.add_subplot(rows[2, column])
-            row = dataset.matrix.sel(metric=metric).isel(source=source)
-            target = np.arange(source, 2 * t0)
-            axes.plot(target, row[source:], color=CATEGORIES[0], marker=".", markersize=3)
-            axes.axvline(source + t0 - 1, color=GREY, linestyle="--", linewidth=1)
-            if metric != THETA:
-                log_scale(axes)
-            axes.set_xlabel("token position $j$")
-            axes.set_ylabel(f"${symbol(metric)}(i={source},\\,j)$")
+            source_panel(axes, dataset, metric, source)
             tag(axes, "abc"[column])
+        handles = axes.get_legend_handles_labels()[0]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
-def _sequence_strip(axes: Axes, dataset: xr.Dataset, source: int) -> None:
-    """The repeated sequence: a cell a token, the same colour for the same token."""
+def source_panel(axes: Axes, dataset: xr.Dataset, metric: str, source: int) -> None:
+    """Response of every later token to one source: a row of the matrix of Fig. 2 (Fig. 1a-c).
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model.
+        metric: name of the metric.
+        source: the perturbed token position i, in the first block.
+    """
     t0 = int(dataset.attrs["t0"])
-    colours = mpl.colormaps["cividis"](np.linspace(0.15, 0.95, t0))
-    shuffled = np.argsort(np.argsort(dataset.tokens[0, :t0].values))
-    for j in range(2 * t0):
-        axes.add_patch(Rectangle((j, 0), 1, 1, color=colours[shuffled[j % t0]], linewidth=0))
-    labels = {
-        source: (ACCENT, "perturbed token $i$"),
-        source + t0 - 1: (CATEGORIES[0], "$j=i+T_0-1$"),
-        source + t0: (GREY, ""),
+    row = dataset.matrix.sel(metric=metric).isel(source=source).values
+    target = np.arange(source, 2 * t0)
+    axes.plot(target, row[source:], color="0.35", marker=".", markersize=3, linewidth=0.9,
+              label="response")  # fmt: skip
+    for j, (colour, name, linestyle, marker) in _marked(source, t0).items():
+        axes.axvline(j, color=colour, linestyle=linestyle, linewidth=0.9, zorder=0)
+        axes.plot(j, row[j], color=colour, marker=marker, linestyle=linestyle, markersize=5,
+                  label=f"$j={name}$")  # fmt: skip
+    if metric != THETA:
+        log_scale(axes)
+    axes.set_xlabel("token position $j$")
+    axes.set_ylabel(f"${symbol(metric)}(i={source},\\,j)$")
+
+
+def _marked(source: int, t0: int) -> dict[int, tuple[str, str, str, str]]:
+    """Targets with marks of their own, with colour, name, line and marker."""
+    return {
+        source + t0 - 1: (CATEGORIES[0], "i+T_0-1", "--", "o"),
+        source + t0: (ACCENT, "i+T_0", ":", "s"),
     }
-    for j, (colour, label) in labels.items():
-        axes.add_patch(Rectangle((j, -0.08), 1, 1.16, fill=False, edgecolor=colour, linewidth=1.8))
-        if label:
-            axes.annotate(
-                label, (j + 0.5, 1.1), (j + 0.5, 1.75), ha="right" if "T_0" in label else "center",
-                color=colour, arrowprops={"arrowstyle": "->", "color": colour},
-            )  # fmt: skip
-    axes.annotate(
-        "$j=i+T_0$ (same token)", (source + t0 + 0.8, 1.1), (source + t0 + 3, 1.75),
-        color=GREY, arrowprops={"arrowstyle": "->", "color": GREY},
-    )  # fmt: skip
-    for block in (0, 1):
-        axes.annotate(
-            "",
-            (block * t0, -0.35),
-            (block * t0 + t0, -0.35),
-            arrowprops={"arrowstyle": "<->", "color": GREY},
+
+
+def _sequence_strip(axes: Axes, dataset: xr.Dataset, source: int) -> None:
+    """The repeated sequence, a block a row: a cell a token, the same colour for the same token."""
+    t0 = int(dataset.attrs["t0"])
+    for j, colour in enumerate(_token_colours(dataset.tokens[0].values)):
+        row, column = divmod(j, t0)
+        cell = (column, -1.5 * row)
+        axes.add_patch(Rectangle(cell, 1, 1, facecolor=colour, edgecolor="white", linewidth=0.6))
+    labels = {j: (colour, f"$j={name}$") for j, (colour, name, *_) in _marked(source, t0).items()}
+    for j, (colour, words) in {source: (ACCENT, "perturbed token $i$"), **labels}.items():
+        row, column = divmod(j, t0)
+        box = Rectangle(
+            (column, -1.5 * row - 0.2), 1, 1.4, fill=False, edgecolor=colour, linewidth=2
         )
-        text = f"random block, $T_0={t0}$ tokens" if block == 0 else "the same block again"
-        axes.text(block * t0 + t0 / 2, -0.85, text, ha="center", va="center", color=GREY)
-    axes.set_xlim(-0.5, 2 * t0 + 0.5)
-    axes.set_ylim(-1.2, 2.4)
+        axes.add_patch(box)
+        # Of two marks side by side one is named to the left, one to the right.
+        side = np.sign(j - source - t0 + 0.5) if j != source else 0
+        axes.annotate(
+            words, (column + 0.5, 1.2 if row == 0 else -1.7),
+            (column + 0.5 + 0.03 * t0 * side, 1.85 - 4.2 * row),
+            ha={0: "center", 1: "left", -1: "right"}[side], va="center",
+            color=colour, arrowprops={"arrowstyle": "->", "color": colour},
+        )  # fmt: skip
+    for row, words in enumerate((f"$T_0={t0}$ tokens", "once more")):
+        axes.text(-0.02 * t0, 0.5 - 1.5 * row, words, ha="right", va="center", color=GREY)
+    axes.set_xlim(-0.16 * t0, 1.1 * t0)
+    axes.set_ylim(-2.9, 2.3)
     axes.axis("off")
+
+
+def _token_colours(tokens: np.ndarray) -> np.ndarray:
+    """A colour (red, green, blue, opacity) for each token: equal ones alike, neighbours far apart.
+
+    Args:
+        tokens: ids (token,).
+    """
+    _, first, which = np.unique(tokens, return_index=True, return_inverse=True)
+    rank = first.argsort().argsort()[which]  # in the order of appearance
+    golden = (np.sqrt(5) - 1) / 2  # its multiples, without whole numbers, never come close
+    return mpl.colormaps["viridis"](rank * golden % 1)
 
 
 def _residual_stream_sketch(axes: Axes) -> None:

@@ -5,13 +5,23 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
 
 from universal_response import response
-from universal_response.figures.panels import by_strength, epsilon_colorbar, inset_look, log_scale
+from universal_response.figures.panels import (
+    by_strength,
+    epsilon_colorbar,
+    log_scale,
+    log_ticks,
+    stack,
+)
 from universal_response.figures.style import (
     ACCENT,
     CATEGORIES,
@@ -24,23 +34,48 @@ from universal_response.figures.style import (
     symbol,
     symbol_chi,
     symbol_mean,
-    tag_all,
+    tag,
 )
 
 
 def fig2(dataset: xr.Dataset, metrics: Sequence[str] = ("delta", "phi")) -> Figure:
-    """Fig. 2 (a-f): response matrices, collapse of the response functions, scaling function."""
-    epsilon0 = float(dataset.attrs["epsilon0"])
+    """Fig. 2 (a-f): response matrices, collapse of the response functions, scaling function.
+
+    Below (b, e): the same curves as measured. Below (c, f): the ratios against their theory.
+    """
     with style():
-        figure, grid = plt.subplots(2, 3, figsize=(8.8, 5.6), layout="constrained")
+        figure = plt.figure(figsize=(7.4, 7.6), layout="constrained")
+        cells = figure.add_gridspec(4, 3, width_ratios=(1.3, 1, 1))
         for row, metric in enumerate(metrics):
-            image = matrix_panel(grid[row, 0], dataset, metric)
-            figure.colorbar(image, ax=grid[row, 0], shrink=0.85, label=f"${symbol(metric)}$")
-            collapse_panel(grid[row, 1], dataset, metric)
-            ratio_panel(grid[row, 2], dataset, metric, epsilon0)
-        tag_all(grid)
-        epsilon_colorbar(figure, grid, dataset)
+            ratio = _draw_metric(figure, cells, row, dataset, metric)
+        epsilon_colorbar(figure, dataset)
+        figure.legend(handles=ratio_handles(ratio), loc="outside lower center", ncols=4)
     return figure
+
+
+def _draw_metric(
+    figure: Figure, cells: GridSpec, row: int, dataset: xr.Dataset, metric: str
+) -> Axes:
+    """Panels of one metric: its matrix and two pairs, one above the other; returns the ratios'."""
+    epsilon0, (upper, lower) = float(dataset.attrs["epsilon0"]), (2 * row, 2 * row + 1)
+    matrix = figure.add_subplot(cells[upper : lower + 1, 0])
+    image = matrix_panel(matrix, dataset, metric)
+    matrix.set_anchor("N")
+    bar = matrix.inset_axes((0.04, 0.2, 0.5, 0.05))  # below the diagonal, where nothing is
+    figure.colorbar(image, cax=bar, orientation="horizontal", label=f"${symbol(metric)}$")
+    if not is_cosine(metric):
+        log_ticks(bar.xaxis, (1, 3))
+    collapse, unscaled = (figure.add_subplot(cells[each, 1]) for each in (upper, lower))
+    collapse_panel(collapse, dataset, metric)
+    unscaled_panel(unscaled, dataset, metric)
+    ratio, deviation = (figure.add_subplot(cells[each, 2]) for each in (upper, lower))
+    ratio_panel(ratio, dataset, metric, epsilon0)
+    deviation_panel(deviation, dataset, metric, epsilon0)
+    first, second, third = list("abcdef")[3 * row : 3 * row + 3]
+    tag(matrix, first)
+    stack(collapse, unscaled, second)
+    stack(ratio, deviation, third)
+    return ratio
 
 
 def matrix_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> AxesImage:
@@ -92,30 +127,50 @@ def mark_diagonal(axes: Axes, dataset: xr.Dataset) -> None:
 
 
 def collapse_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
-    """Response functions divided by chi(epsilon) (Fig. 2b, 2e); inset: as measured.
+    """Response functions at l = 2L divided by chi(epsilon), with their errors (Fig. 2b, 2e).
 
     Args:
         axes: to draw on.
         dataset: results of one model.
         metric: `delta` or `phi`.
     """
-    epsilon0, t0 = float(dataset.attrs["epsilon0"]), int(dataset.attrs["t0"])
-    last = {"position": response.last(dataset)}
-    curves = dataset.response.sel(last | {"metric": metric})
-    scaled = response.collapsed(dataset, metric, epsilon0).sel(last)
-    inset = axes.inset_axes((0.15, 0.62, 0.42, 0.36))
+    scaled = response.collapsed(dataset, metric, float(dataset.attrs["epsilon0"]))
+    scaled = scaled.sel(position=response.last(dataset))
     by_strength(axes, scaled["mean"], scaled.error, "delta_j", epsilon_colours(dataset))
-    by_strength(inset, curves, None, "delta_j", epsilon_colours(dataset))
-    for each, top in ((axes, 0.6), (inset, 1)):  # up to the inset
-        each.axvline(t0 - 1, ymax=top, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
-    # Room above the curves for the inset.
-    low, high = np.nanpercentile(scaled["mean"].values, (0.5, 100))
-    axes.set_ylim(low * 0.8, high * (high / low) ** 1.1)
-    for each in (axes, inset):
-        log_scale(each)
-    inset_look(inset, f"${symbol_mean(metric)}$")
+    # Bands of the largest dj, of few pairs, would set the scale.
+    low, high = np.nanpercentile(scaled["mean"].values, (0.1, 100))
+    axes.set_ylim(low * 0.8, high * 1.6)
+    log_scale(axes)
+    _mark_peak(axes, dataset)
     axes.set_xlabel(r"$\Delta j$")
     axes.set_ylabel(f"${symbol_mean(metric)} / {symbol_chi(metric)}$")
+
+
+def unscaled_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
+    """Response functions at l = 2L as measured (insets of Fig. 2b, 2e).
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model.
+        metric: `delta` or `phi`.
+    """
+    curves = dataset.response.sel(metric=metric, position=response.last(dataset))
+    by_strength(axes, curves, None, "delta_j", epsilon_colours(dataset))
+    log_scale(axes)
+    _mark_peak(axes, dataset)
+    axes.set_xlabel(r"$\Delta j$")
+    axes.set_ylabel(f"${symbol_mean(metric)}$")
+
+
+def _mark_peak(axes: Axes, dataset: xr.Dataset) -> None:
+    """A line where the peak is expected, if it is anywhere, and its name above."""
+    if dataset.attrs["distance"] != "none":
+        where = response.peak_distance(dataset)
+        axes.axvline(where, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
+        axes.text(
+            where, 1.02, f"${distance_name(dataset, 0)}$", transform=axes.get_xaxis_transform(),
+            color=GREY, ha="center", va="bottom", fontsize=8,
+        )  # fmt: skip
 
 
 def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -> None:
@@ -144,14 +199,14 @@ def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -
     axes.errorbar(
         dataset.epsilon.values, chi["mean"].values, yerr=chi["spread"].values,
         fmt="o", markersize=3.5, capsize=1.5,
-        color=CATEGORIES[0], elinewidth=0.8, zorder=3, label=r"mean over $\Delta j$",
+        color=CATEGORIES[0], elinewidth=0.8, zorder=3, label=r"mean and spread over $\Delta j$",
     )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
     if "linear" in dataset:
         axes.plot(
             dataset.epsilon, response.limit_of_ratios(dataset, metric, epsilon0), color=ACCENT,
-            linewidth=0.9, zorder=2.5, label=r"linear limit",
+            linewidth=0.9, zorder=2.5, label="linear limit",
         )  # fmt: skip
     axes.set_xlabel(r"$\varepsilon$")
     axes.set_ylabel(rf"${symbol_mean(metric)}(\varepsilon) / {symbol_mean(metric)}(\varepsilon_0)$")
@@ -160,3 +215,39 @@ def ratio_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -
     axes.text(
         0.96, 0.2, rf"-- ${inside}{power}$", transform=axes.transAxes, ha="right", color="0.3"
     )
+
+
+def deviation_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -> None:
+    """By how much the ratios of `ratio_panel` miss their theory, in per cent (insets of Fig. 5a-c).
+
+    Mean over dj and, as bars, standard deviation over dj; a line where the linear limit puts it.
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model.
+        metric: `delta` or `phi`.
+        epsilon0: reference strength, one of those measured.
+    """
+    deviation = response.relative_deviation(dataset, metric, epsilon0)
+    axes.axhline(0, color=GREY, linestyle="--", zorder=1)
+    axes.errorbar(
+        dataset.epsilon.values, deviation["mean"].values, yerr=deviation["spread"].values,
+        fmt="o", markersize=3.5, capsize=1.5, color=CATEGORIES[0], elinewidth=0.8, zorder=3,
+    )  # fmt: skip
+    if "linear" in dataset:
+        weak = response.weak_deviation(dataset, metric, epsilon0)
+        axes.axhline(weak, color=ACCENT, linewidth=0.9, zorder=2.5)
+    axes.set_xscale("log")
+    axes.locator_params(axis="y", nbins=5)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -0.1), max(high, 0.1))  # rounding errors are no structure
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel(r"$\varepsilon$")
+    axes.set_ylabel("ratio / theory $-$ 1")
+
+
+def ratio_handles(axes: Axes) -> list[Artist]:
+    """What the legend of `ratio_panel` and `deviation_panel` names, from the former's Axes."""
+    point = Line2D([], [], linestyle="none", marker=".", color=CATEGORIES[5])
+    point.set_label(r"each $\Delta j$")
+    return [*axes.get_legend_handles_labels()[0], point]

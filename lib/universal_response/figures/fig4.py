@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 
 from universal_response import response
-from universal_response.figures.panels import band, log_scale
+from universal_response.figures.panels import band, leak_in_legend, log_scale, position_axis
 from universal_response.figures.style import (
     CATEGORIES,
     EMPTY,
@@ -25,27 +26,36 @@ from universal_response.figures.style import (
     tag_all,
 )
 
+# Distances from T0 - 1, the induction peak, with the colours of their curves and marks.
+COLOURS = dict(zip((0, 1, -1, 2), CATEGORIES, strict=False))
+
 
 def fig4(dataset: xr.Dataset, metrics: Sequence[str] = ("delta", "phi", THETA)) -> Figure:
     """Fig. 4 (a-f): the response against dj and position l, and along l for single dj."""
     epsilon0 = float(dataset.attrs["epsilon0"])
     with style():
-        figure, grid = plt.subplots(2, 3, figsize=(8.8, 5.9), layout="constrained")
+        figure, grid = plt.subplots(
+            2, 3, figsize=(7.4, 6.4), layout="constrained", height_ratios=(1.3, 1)
+        )
         for column, metric in enumerate(metrics):
-            onset = response.induction_onset(dataset, epsilon0, metric)
-            image = layer_map_panel(grid[0, column], dataset, metric, epsilon0)
+            upper, lower = grid[:, column]
+            image = layer_map_panel(upper, dataset, metric, epsilon0)
             label = f"${symbol_mean(metric)}$" + ("" if is_cosine(metric) else " / row maximum")
             extend = "both" if is_cosine(metric) else "neither"
-            figure.colorbar(image, ax=grid[0, column], shrink=0.85, label=label, extend=extend)
-            distances_panel(grid[1, column], dataset, metric, epsilon0)
-            if onset.position is not None:
-                grid[0, column].axhline(
-                    onset.position - 0.5, color="white", linewidth=1, linestyle=":"
-                )
-                grid[1, column].axvline(onset.position, color=GREY, linewidth=1, linestyle=":")
-        grid[1, 0].legend(
-            loc="lower right", title=r"$\Delta j$", frameon=True, edgecolor="none", framealpha=1
-        )
+            figure.colorbar(
+                image, ax=upper, location="bottom", shrink=0.9, label=label, extend=extend
+            )
+            distances_panel(lower, dataset, metric, epsilon0)
+            onset = response.induction_onset(dataset, epsilon0, metric).position
+            if onset is not None:
+                upper.plot(
+                    1, onset, "<", transform=upper.get_yaxis_transform(), clip_on=False,
+                    color="black", markersize=6,
+                )  # fmt: skip
+                lower.axvline(onset, color=GREY, linewidth=1, linestyle=":")
+        onset_mark = Line2D([], [], color="black", marker="<", linestyle=":", label="onset")
+        handles = [*distance_handles(dataset), onset_mark, leak_in_legend()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
         tag_all(grid)
     return figure
 
@@ -54,7 +64,7 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
     """Response against dj and l within T0 - 5 .. T0 + 5 (Fig. 4a-c, 5d-f).
 
     delta and phi: every row (fixed l) is divided by its maximum within the window. Grey: nothing
-    responds.
+    responds, or only a leak before the second attention sublayer. Triangles: T0 - 1 and T0.
 
     Args:
         axes: to draw on.
@@ -68,12 +78,12 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
     t0 = response.peak_distance(dataset) + 1
     image = response.in_window(dataset, metric, epsilon)
     image = image.transpose("position", "delta_j")
+    norm = Normalize(0, 1)
     if is_cosine(metric):
-        # The cosines of the first sublayers, where hardly anything responds, would set the scale.
-        reach = float(np.nanquantile(np.abs(image), 0.97))
+        known = np.abs(image.values[np.isfinite(image.values)])
+        # The cosines of the first positions, where little responds, would set the scale.
+        reach = float(np.quantile(known, 0.97)) if known.any() else 1.0
         norm = Normalize(-reach, reach)
-    else:
-        norm = Normalize(0, 1)
     edge = image.delta_j.values
     drawn = axes.imshow(
         image, norm=norm, cmap=colormap(metric).with_extremes(bad=EMPTY),
@@ -81,14 +91,18 @@ def layer_map_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
         extent=(edge[0] - 0.5, edge[-1] + 0.5, -0.5, len(image) - 0.5),
     )  # fmt: skip
     axes.set_xticks([t0 - 5, t0 - 1, t0 + 5] if t0 > 5 else [t0 - 1, t0])
-    axes.axvline(t0 - 1, color="white", linestyle="--", linewidth=0.7, alpha=0.7)
+    for offset in (0, 1):
+        axes.plot(
+            t0 - 1 + offset, 1.02, "v", transform=axes.get_xaxis_transform(), clip_on=False,
+            color=COLOURS[offset], markersize=5,
+        )  # fmt: skip
     axes.set_xlabel(r"$\Delta j$")
     axes.set_ylabel(r"position $\ell$")
     return drawn
 
 
 def distances_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float) -> None:
-    """Response along l at dj = T0 - 2 .. T0 + 1 (Fig. 4d-f).
+    """Response along l at dj = T0 - 2 .. T0 + 1, from the second attention sublayer (Fig. 4d-f).
 
     Args:
         axes: to draw on.
@@ -96,15 +110,24 @@ def distances_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
         metric: name of the metric.
         epsilon: strength, one of those measured.
     """
-    t0 = response.peak_distance(dataset) + 1
-    for offset, colour in zip((-1, 0, -2, 1), CATEGORIES, strict=False):
-        at = {"metric": metric, "delta_j": t0 + offset}
-        curve = response.at_epsilon(dataset.response.sel(at), epsilon)
-        error = response.at_epsilon(dataset.response_sem.sel(at), epsilon)
-        label = f"${distance_name(dataset, offset + 1)}$"
-        first = 0 if is_cosine(metric) else 1
-        band(axes, curve[first:], error[first:], "position", colour, label)
+    shown = response.second_attention_on(dataset.response).values
+    for offset, colour in COLOURS.items():
+        at = {"metric": metric, "delta_j": response.peak_distance(dataset) + offset}
+        curve = response.at_epsilon(dataset.response.sel(at), epsilon)[shown]
+        error = response.at_epsilon(dataset.response_sem.sel(at), epsilon)[shown]
+        band(axes, curve, error, "position", colour, f"${distance_name(dataset, offset)}$")
     if not is_cosine(metric):
         log_scale(axes)
-    axes.set_xlabel(r"position $\ell$")
+    position_axis(axes, dataset)
     axes.set_ylabel(f"${symbol_mean(metric)}$")
+
+
+def distance_handles(dataset: xr.Dataset) -> list[Line2D]:
+    """Of the legend: curves of `distances_panel`; T0 - 1 and T0 have triangles above a map."""
+    return [
+        Line2D(
+            [], [], color=colour, marker="v" if offset in (0, 1) else "", markersize=5,
+            label=rf"$\Delta j={distance_name(dataset, offset)}$",
+        )
+        for offset, colour in COLOURS.items()
+    ]  # fmt: skip

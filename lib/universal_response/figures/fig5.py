@@ -3,103 +3,51 @@
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
+import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator
+from matplotlib.lines import Line2D
 
 from universal_response import models, response
-from universal_response.figures.fig2 import ratio_panel
-from universal_response.figures.fig4 import layer_map_panel
-from universal_response.figures.panels import inset_look
-from universal_response.figures.style import (
-    ACCENT,
-    CATEGORIES,
-    GREY,
-    style,
-    symbol_mean,
-    tag_all,
-)
+from universal_response.figures.fig2 import deviation_panel, ratio_handles, ratio_panel
+from universal_response.figures.fig4 import distance_handles, layer_map_panel
+from universal_response.figures.panels import leak_in_legend, stack
+from universal_response.figures.style import GREY, style, symbol_mean, tag_all
 
 
-def fig5(datasets: Mapping[str, xr.Dataset | None], epsilon0: float = 0.03) -> Figure:
+def fig5(datasets: Mapping[str, xr.Dataset], epsilon0: float = 0.03) -> Figure:
     """Fig. 5 (a-f): scaling and emergence of induction, a column for each model.
 
     Args:
-        datasets: results by model name or file, in the order of the columns; None where a model
-            has not been measured: its column says so instead of showing a panel.
+        datasets: results by model name or file, in the order of the columns.
         epsilon0: reference strength of the ratios.
     """
     n = len(datasets)
     with style():
         figure, grid = plt.subplots(
-            2, n, figsize=(max(3.2 * n, 4.2), 5.5), layout="constrained", squeeze=False
-        )
-        for column, (name, dataset) in enumerate(datasets.items()):
-            top, bottom = grid[:, column]
-            if dataset is None:
-                _slot(top, bottom, name)
-                continue
-            layers = response.architecture_of(dataset)["layers"]
-            # Beside the letter of the panel.
-            named = f"{models.title(dataset.attrs['model'])} ($L={layers}$)"
-            top.set_title(named, loc="right", fontsize=8)
-            ratio_panel(top, dataset, "delta", epsilon0)
-            low, high = top.get_ylim()
-            top.set_ylim(low, low * (high / low) ** 1.45)  # room for the inset
-            top.axvline(epsilon0, ymax=0.64, color=GREY, linewidth=0.8)  # up to the inset
-            deviation_inset(top, dataset, "delta", epsilon0)
-            image = layer_map_panel(bottom, dataset, "delta", float(dataset.attrs["epsilon0"]))
-            figure.colorbar(
-                image, ax=bottom, shrink=0.85, label=f"${symbol_mean('delta')}$ / row maximum"
-            )
-        tag_all(grid)
+            3, n, figsize=(max(2.5 * n, 5), 7.6), layout="constrained", squeeze=False,
+            height_ratios=(1, 1, 1.7),
+        )  # fmt: skip
+        tag_all(np.array([grid[0], grid[2]]))
+        for dataset, (ratio, deviation, layers) in zip(datasets.values(), grid.T, strict=True):
+            size = response.architecture_of(dataset)["layers"]
+            ratio.set_title(f"{models.title(dataset.attrs['model'])}\n$L={size}$", fontsize=8)
+            ratio_panel(ratio, dataset, "delta", epsilon0)
+            deviation_panel(deviation, dataset, "delta", epsilon0)
+            for axes in (ratio, deviation):
+                axes.axvline(epsilon0, color=GREY, linewidth=0.8)
+            stack(ratio, deviation, ratio.get_title(loc="left").strip("()"))
+            image = layer_map_panel(layers, dataset, "delta", float(dataset.attrs["epsilon0"]))
+        figure.colorbar(
+            image, ax=grid[2], location="bottom", shrink=0.6, aspect=35,
+            label=f"${symbol_mean('delta')}$ / row maximum",
+        )  # fmt: skip
+        reference = Line2D([], [], color=GREY, linewidth=0.8, label=r"$\varepsilon_0$")
+        triangles = distance_handles(dataset)[:2]
+        for triangle in triangles:
+            triangle.set_linestyle("none")
+        figure.legend(
+            handles=[*ratio_handles(grid[0, 0]), reference, *triangles, leak_in_legend()],
+            loc="outside lower center", ncols=3 if n > 2 else 2,
+        )  # fmt: skip
     return figure
-
-
-def deviation_inset(axes: Axes, dataset: xr.Dataset, metric: str, epsilon0: float) -> None:
-    """Relative deviation from the scaling function, averaged over dj (insets of Fig. 5a-c).
-
-    Args:
-        axes: of the panel that gets the inset.
-        dataset: results of one model.
-        metric: `delta` or `phi`.
-        epsilon0: reference strength, one of those measured.
-    """
-    deviation = response.relative_deviation(dataset, metric, epsilon0)
-    inset = axes.inset_axes((0.25, 0.66, 0.42, 0.32))
-    inset.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
-    inset.errorbar(
-        dataset.epsilon.values, deviation["mean"].values, yerr=deviation["spread"].values,
-        fmt="o-", markersize=2,
-        linewidth=0.8, elinewidth=0.6, color=ACCENT,
-    )  # fmt: skip
-    inset.axvline(epsilon0, color=GREY, linewidth=0.6)
-    if "linear" in dataset:
-        weak = response.weak_deviation(dataset, metric, epsilon0)
-        inset.axhline(weak, color=CATEGORIES[0], linewidth=0.8)
-    inset.set_xscale("log")
-    inset.xaxis.set_major_locator(FixedLocator([1e-3, 1e-1]))  # more would touch
-    inset.set_ylim(-0.75, 0.75)
-    inset.set_ylabel(r"$\delta$", fontsize=8, labelpad=0)
-    inset_look(inset)
-
-
-def _slot(top: Axes, bottom: Axes, name: str) -> None:
-    """Say that a model has not been measured, and how to measure it."""
-    for axes in (top, bottom):
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set_visible(True)
-            spine.set_linestyle((0, (4, 4)))
-            spine.set_color(GREY)
-    top.set_title(models.title(name))
-    top.text(
-        0.5, 0.5, f"slot for\n{models.title(name)}\n\nnot measured yet", transform=top.transAxes,
-        ha="center", va="center", color=GREY,
-    )  # fmt: skip
-    bottom.text(
-        0.5, 0.5, f"to measure it:\n\nmake figures\nMODEL={name}", transform=bottom.transAxes,
-        ha="center", va="center", color=GREY, family="monospace", fontsize=8,
-    )  # fmt: skip

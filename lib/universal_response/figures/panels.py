@@ -8,9 +8,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from universal_response.figures.style import epsilon_norm
+from universal_response import response
+from universal_response.figures.style import EMPTY, epsilon_norm, tag
 
 
 def band(
@@ -54,32 +56,67 @@ def by_strength(
             band(axes, curve, errors.sel(epsilon=epsilon), dim, colour, unlisted(epsilon))
 
 
-def inset_look(inset: Axes, title: str = "") -> None:
-    """Small ticks and, if there is one, a small title."""
-    inset.tick_params(labelsize=6, length=2, pad=1)
-    if title:
-        inset.set_title(title, fontsize=8, pad=2)
+def stack(upper: Axes, lower: Axes, letter: str) -> None:
+    """A panel and, below it, the one that goes with it: one x axis, letters (x) and (x')."""
+    lower.sharex(upper)
+    upper.tick_params(labelbottom=False)
+    upper.xaxis.label.set_visible(False)
+    tag(upper, letter)
+    tag(lower, f"{letter}'")
+
+
+def position_axis(axes: Axes, dataset: xr.Dataset) -> None:
+    """The position l along x, in whole numbers, grey where only a leak responds.
+
+    That is before the second attention sublayer (`response.second_attention_on`).
+    """
+    before = int((~response.second_attention_on(dataset.response)).sum())
+    axes.axvspan(-0.5, before - 0.5, color=EMPTY, linewidth=0, zorder=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlabel(r"position $\ell$")
+
+
+def leak_in_legend() -> Patch:
+    return Patch(color=EMPTY, label="before the second attention: only a leak")
 
 
 def log_scale(axes: Axes) -> None:
-    """Logarithmic y axis, labelled at full decades only where there are at least two of them."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
+    """Logarithmic y axis, labelled as `log_ticks` does; as it is without a positive value."""
+    if axes.dataLim.minposy < np.inf:
+        axes.set_yscale("log")
+        log_ticks(axes.yaxis)
+
+
+def log_ticks(axis: Axis, subs: Sequence[int] = (1, 2, 5)) -> None:
+    """Labels of a logarithmic axis: full decades if there are two of them, else `few_ticks`."""
+    low, high = axis.get_view_interval()
     if np.floor(np.log10(high)) - np.ceil(np.log10(low)) >= 1:
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        few_ticks(axis, subs)
 
 
-def few_ticks(axis: Axis) -> None:
+def few_ticks(axis: Axis, subs: Sequence[int] = (1, 2, 5)) -> None:
     """Plain numbers at 1, 2, 5, 10, ... of a logarithmic axis that spans a decade or two."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda x, place: f"{x:g}"))
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(_plain))
     axis.set_minor_formatter(NullFormatter())
 
 
-def epsilon_colorbar(figure: Figure, axes: np.ndarray, dataset: xr.Dataset) -> None:
+def _plain(x: float, place: int | None) -> str:
+    if x >= 1e-3:
+        return f"{x:g}"
+    mantissa, exponent = f"{x:.0e}".split("e")
+    return rf"${mantissa}\times 10^{{{int(exponent)}}}$"
+
+
+def epsilon_colorbar(figure: Figure, dataset: xr.Dataset) -> None:
+    """Below all panels of a figure, with a line for every strength."""
     norm, colormap = epsilon_norm(dataset), mpl.colormaps["viridis"]
     bar = figure.colorbar(
-        mpl.cm.ScalarMappable(norm, colormap), ax=axes, location="bottom", shrink=0.45, aspect=35,
+        mpl.cm.ScalarMappable(norm, colormap),
+        ax=[axes for axes in figure.axes if axes.get_subplotspec()],
+        location="bottom", panchor=False, shrink=0.6, aspect=35,
         label=r"$\varepsilon$ (white lines: measured)",
     )  # fmt: skip
     bar.ax.vlines(dataset.epsilon.values, 0, 1, color="white", linewidth=0.8)

@@ -22,7 +22,7 @@ CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 SUBLAYERS = {"attention": (ATTENTION, "MHA"), "mlp": (MLP, "MLP"), "block": (BLOCK, "block")}
 
-EMPTY = "0.82"  # cells of a map where nothing responds
+EMPTY = "0.82"  # where nothing responds, or only a leak (`panels.position_axis`)
 
 # The caption of Fig. 5 speaks of two orders of magnitude, that of Fig. 2 of strengths below 0.1.
 TWO_DECADES = (1e-3, 0.1)

@@ -74,19 +74,22 @@ def same_token_position(dataset: xr.Dataset, epsilon: float, metric: str = "delt
 
 
 def in_window(dataset: xr.Dataset, metric: str, epsilon: float) -> xr.DataArray:
-    """Response against dj and l around the peak (Fig. 4a-c, 5d-f), nan where nothing responds.
+    """Response against dj and l around the peak (Fig. 4a-c, 5d-f), nan where it says nothing.
 
-    delta and phi: every row (fixed l) is divided by its maximum within the window.
+    That is before the second attention sublayer (`second_attention_on`), and where nothing
+    responds. delta and phi: every row (fixed l) is divided by its maximum within the window.
 
     Returns:
         DataArray (position, delta_j).
     """
     near = window(peak_distance(dataset) + 1, t=dataset.sizes["delta_j"])
     inside = at_epsilon(dataset.response.sel(delta_j=near), epsilon)
-    rows = inside.sel(metric=metric).where(inside.sel(metric="delta") > 0)
+    rows = inside.sel(metric=metric).where(
+        (inside.sel(metric="delta") > 0) & second_attention_on(inside)
+    )
     if POWER[metric] == 0:
         return rows
-    # At l = 0 only the perturbed token responds: there is no maximum to divide by.
+    # Where nothing responds there is no maximum to divide by.
     maximum = rows.max("delta_j")
     return rows / maximum.where(maximum > 0)
 
