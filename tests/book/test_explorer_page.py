@@ -9,6 +9,7 @@ from universal_response.companion import explorer
 PAGE = "book/explorer.html"
 ADDRESS = (HTML / PAGE).as_uri()
 EVERYTHING_DRAWN = "#explorer-root[aria-busy=false]"
+TITLE = "SmolLM2-135M-Instruct (4 bit)"
 # The data of a panel's trace, typed arrays as lists.
 TRACE = """([panel, name]) => {
     const { data } = document.getElementById("explorer-" + panel);
@@ -182,7 +183,7 @@ def test_matrix_is_the_stored_one(page, results):
 def test_summary_and_labels_say_what_is_shown(page, results):
     set_controls(page, model="smollm2-135m", metric="delta", epsilon=6, position=41, view="all")
     said = page.inner_text("#explorer-summary")
-    assert said.startswith("SmolLM2-135M, delta, ε = 0.05, ℓ = 41 (attention of layer 20): ")
+    assert said.startswith(f"{TITLE}, delta, ε = 0.05, ℓ = 41 (attention of layer 20): ")
     near = results["smollm2-135m"].response.sel(metric="delta", position=41).isel(epsilon=6)
     near = near.sel(delta_j=results["smollm2-135m"].window.values)
     assert f"Δj = {int(near.idxmax())}" in said
@@ -193,7 +194,7 @@ def test_summary_and_labels_say_what_is_shown(page, results):
     assert said in page.get_attribute("#explorer-curve", "aria-label")
     for panel in ("curve", "map", "matrix"):
         assert page.get_attribute(f"#explorer-{panel}", "role") == "img"
-        assert "SmolLM2-135M, delta" in page.get_attribute(f"#explorer-{panel}", "aria-label")
+        assert f"{TITLE}, delta" in page.get_attribute(f"#explorer-{panel}", "aria-label")
 
 
 def test_keyboard_moves_the_sliders(page):

@@ -76,5 +76,6 @@ def test_files_are_written_and_repeat(dataset, tmp_path):
     for first, second in zip(*written, strict=True):
         assert first.read_bytes() == second.read_bytes()
     table = pd.read_csv(written[0][-1])
-    assert np.isfinite(table[table.kind == "line"].y).all()
-    assert set(table[table.kind == "line"].x) == set(range(T0 - 5, T0 + 6))
+    drawn = table[table.kind == "image"]
+    assert np.isfinite(drawn.value).all()
+    assert set(drawn.x) == set(range(T0 - 5, T0 + 6))

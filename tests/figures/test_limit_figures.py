@@ -123,34 +123,24 @@ def test_rows_in_which_nothing_responds_are_grey(dataset):
     assert mpl.colors.to_hex(image.cmap.get_bad()) == mpl.colors.to_hex(figures.EMPTY)
 
 
-def test_peak_shift_draws_an_early_and_the_last_position(dataset):
+def test_peak_shift_draws_the_whole_map_of_every_model(dataset):
     figure = figures.peak_shift({"one": dataset, "other": dataset})
-    assert [axes.get_title() for axes in figure.axes] == ["one", "other"]
-    shown = response.window(T0)
-    curves = dataset.response.sel(metric="delta", epsilon=EPSILON0, delta_j=shown).values
-    same = response.same_token_position(dataset, EPSILON0)
-    assert curves[same].argmax() == list(shown).index(T0)
-    for position, words in ((same, "early"), (POSITIONS - 1, "last")):
-        drawn = line(figure.axes[0], rf"$\ell = {position}$ ({words})")
-        np.testing.assert_allclose(drawn.get_ydata(), curves[position] / curves[position].max())
-        np.testing.assert_array_equal(drawn.get_xdata(), shown)
+    maps = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in maps] == ["one", "other"]
+    expected = response.in_window(dataset, "delta", EPSILON0).transpose("position", "delta_j")
+    for axes in maps:
+        np.testing.assert_allclose(axes.images[0].get_array().filled(np.nan), expected)
+        words = {text.get_text().strip(): text.xy[0] for text in axes.texts}
+        assert words == {"the token before": T0 - 1, "same token": T0}
 
 
-def test_same_token_position_is_the_clearest():
-    """Of made-up positions the first ones have nothing at T0 - 1 but the background."""
-    made = results(onset=11)
-    found = response.same_token_position(made, EPSILON0)
-    curve = made.response.sel(metric="delta", epsilon=EPSILON0)
-    factor = (curve.sel(delta_j=T0) / curve.sel(delta_j=T0 - 1)).values[3:]
-    assert found == 3 + factor.argmax()
-
-
-def test_without_a_same_token_peak_only_the_last_position_is_drawn():
-    made = results(onset=-20)
-    assert response.same_token_position(made, EPSILON0) is None
-    (axes,) = figures.peak_shift({"made up": made}).axes
-    drawn = [line.get_label() for line in axes.lines if line.get_label().startswith(r"$\ell")]
-    assert drawn == [rf"$\ell = {POSITIONS - 1}$ (last)"]
+def test_directions_are_those_of_all_three_readings(dataset):
+    figure = figures.directions(dataset)
+    readings = {"a": "theta_source", "b": "theta_perturbation", "c": "theta_state"}
+    for letter, metric in readings.items():
+        drawn = panel(figure, letter).images[0].get_array().filled(np.nan)
+        expected = response.in_window(dataset, metric, EPSILON0).transpose("position", "delta_j")
+        np.testing.assert_allclose(drawn, expected)
 
 
 COMPARISON = {

@@ -236,24 +236,6 @@ def test_onset_of_a_strength_that_was_not_measured():
         response.induction_onset(synthetic(1.0), epsilon=0.2)
 
 
-# the same token ----------------------------------------------------------------------------------
-
-
-def test_same_token_position_is_the_clearest_that_can_pass_a_response_on():
-    values = peaks([T0] * 5, heights=[2, 9, 8, 3, 5])
-    found = response.same_token_position(synthetic(values), epsilon=0.05)
-    # l = 1 and 2 exceed by more, but nothing but the leak of a norm can be there.
-    assert found == 4
-
-
-def test_same_token_position_wants_its_peak_at_the_same_token():
-    values = peaks([T0, T0, T0, T0, T0], heights=[2, 2, 2, 3, 5])
-    values[4, T0 + 2] = 6
-    assert response.same_token_position(synthetic(values), epsilon=0.05) == 3
-    values[3, T0 - 3] = 6
-    assert response.same_token_position(synthetic(values), epsilon=0.05) is None
-
-
 # means over pairs --------------------------------------------------------------------------------
 
 

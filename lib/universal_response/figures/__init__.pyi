@@ -38,6 +38,7 @@ from .clamping import (
 )
 from .controls import controls, signature_panel
 from .data import drawn_values
+from .directions import directions
 from .fig1 import fig1, source_panel
 from .fig2 import (
     collapse_panel,
@@ -120,6 +121,7 @@ __all__ = [
     "curves_panel",
     "data_panel",
     "deviation_panel",
+    "directions",
     "distances_panel",
     "drawn_values",
     "edited_panel",

@@ -4,58 +4,43 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from universal_response import response
-from universal_response.figures.panels import band
-from universal_response.figures.style import (
-    ACCENT,
-    CATEGORIES,
-    GREY,
-    style,
-)
+from universal_response.figures.fig4 import COLOURS, layer_map_panel
+from universal_response.figures.panels import leak_in_legend
+from universal_response.figures.style import style, symbol_mean
+
+# By offset from T0 - 1 and the end of the text that is there.
+WORDS = {(0, "right"): "the token before  ", (1, "left"): "  same token"}
 
 
 def peak_shift(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """The finding in one picture: the peak at dj = T0 early in a model, at T0 - 1 at its end.
 
-    One panel a model: C_delta around dj = T0 at `response.same_token_position` and at l = 2L, each
-    divided by its maximum in the window. Bands: one standard error.
+    One map a model: C_delta around dj = T0 at every position, each row divided by its maximum.
 
     Args:
-        datasets: results by title. Where no position has its peak at T0 only l = 2L is drawn.
+        datasets: results by title.
     """
     with style():
         figure, grid = plt.subplots(
-            1, len(datasets), figsize=(4.3 * len(datasets), 3.0), layout="constrained",
-            squeeze=False, sharey=True,
+            1, len(datasets), figsize=(3.7 * len(datasets), 3.9), layout="constrained",
+            squeeze=False,
         )  # fmt: skip
         for axes, (name, dataset) in zip(grid[0], datasets.items(), strict=True):
-            _peak_shift_panel(axes, dataset)
-            axes.set_title(name, pad=18)
-        grid[0, 0].set_ylabel(r"response $\overline{C}_{\Delta}$ / maximum")
+            epsilon0 = float(dataset.attrs["epsilon0"])
+            image = layer_map_panel(axes, dataset, "delta", epsilon0)
+            axes.set_title(name, pad=22)
+            peak = response.peak_distance(dataset)
+            for (offset, side), words in WORDS.items():
+                axes.annotate(
+                    words, (peak + offset, 1.02), xycoords=axes.get_xaxis_transform(),
+                    ha=side, fontsize=8, color=COLOURS[offset],
+                )  # fmt: skip
+            axes.set_xlabel(r"distance $\Delta j$ from the weakened token")
+        figure.colorbar(
+            image, ax=grid[0], label=f"response ${symbol_mean('delta')}$ / row maximum", aspect=30
+        )
+        figure.legend(handles=[leak_in_legend()], loc="outside lower center")
     return figure
-
-
-def _peak_shift_panel(axes: Axes, dataset: xr.Dataset) -> None:
-    t0, epsilon0 = response.peak_distance(dataset) + 1, float(dataset.attrs["epsilon0"])
-    same = response.same_token_position(dataset, epsilon0)
-    for position, colour, words in (
-        (same, CATEGORIES[0], "early"),
-        (response.last(dataset), ACCENT, "last"),
-    ):
-        if position is None:
-            continue
-        found = response.window_profile(dataset, "delta", epsilon0, position)
-        label = rf"$\ell = {position}$ ({words})"
-        band(axes, found["mean"], found.error, "delta_j", colour, label)
-    for where, words, side in ((t0 - 1, "the token before", "right"), (t0, "same token", "left")):
-        axes.axvline(where, color=GREY, linestyle=":", linewidth=0.9, zorder=0)
-        axes.annotate(
-            words, (where, 1.02), (-3 if side == "right" else 3, 0), textcoords="offset points",
-            xycoords=axes.get_xaxis_transform(), ha=side, fontsize=8, color=GREY,
-        )  # fmt: skip
-    axes.set_xticks([t0 - 5, t0 - 1, t0, t0 + 5], ["$T_0-5$", "$T_0-1$  ", "  $T_0$", "$T_0+5$"])
-    axes.set_xlabel(r"distance $\Delta j$ from the weakened token")
-    axes.legend(loc="upper right")

@@ -50,7 +50,7 @@ class RegisteredModel:
 MODELS = (
     RegisteredModel(
         name="smollm2-135m",
-        title="SmolLM2-135M",
+        title="SmolLM2-135M-Instruct (4 bit)",
         family="Llama",
         licence="Apache-2.0",
         gated=False,
@@ -86,7 +86,7 @@ MODELS = (
     ),
     RegisteredModel(
         name="gemma-3-270m",
-        title="Gemma 3 270M",
+        title="Gemma 3 270M (4 bit)",
         family="Gemma 3",
         licence="Gemma terms",
         gated=True,

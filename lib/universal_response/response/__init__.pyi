@@ -32,9 +32,7 @@ from .onset import (
     induction_onset,
     largest_step,
     onset_position,
-    same_token_position,
     way_to_peak,
-    window_profile,
 )
 from .pairs import by_distance, log_sums, number_of_pairs, response_function
 from .scaling import POWER, collapsed, ratios, relative_deviation, scaling_function, theory
@@ -105,7 +103,6 @@ __all__ = [
     "relative_deviation",
     "resample",
     "response_function",
-    "same_token_position",
     "scaling_function",
     "second_attention_on",
     "sublayer_totals",
@@ -113,5 +110,4 @@ __all__ = [
     "way_to_peak",
     "weak_deviation",
     "window",
-    "window_profile",
 ]

@@ -58,21 +58,6 @@ def induction_onset(dataset: xr.Dataset, epsilon: float, metric: str = "delta") 
     )
 
 
-def same_token_position(dataset: xr.Dataset, epsilon: float, metric: str = "delta") -> int | None:
-    """Position where the response at dj = T0 exceeds that at T0 - 1 by the largest factor.
-
-    Only positions count from the second attention sublayer on at which the peak within
-    dj = T0-5 .. T0+5 stands at T0; None if there is none.
-    """
-    t0 = peak_distance(dataset) + 1
-    at = {"metric": metric, "delta_j": window(t0, t=dataset.sizes["delta_j"])}
-    response = at_epsilon(dataset.response, epsilon).sel(at)
-    factor = (response.sel(delta_j=t0) / response.sel(delta_j=t0 - 1)).where(
-        (response.idxmax("delta_j") == t0) & second_attention_on(response)
-    )
-    return None if factor.isnull().all() else int(factor.idxmax("position"))
-
-
 def in_window(dataset: xr.Dataset, metric: str, epsilon: float) -> xr.DataArray:
     """Response against dj and l around the peak (Fig. 4a-c, 5d-f), nan where it says nothing.
 
@@ -92,19 +77,6 @@ def in_window(dataset: xr.Dataset, metric: str, epsilon: float) -> xr.DataArray:
     # Where nothing responds there is no maximum to divide by.
     maximum = rows.max("delta_j")
     return rows / maximum.where(maximum > 0)
-
-
-def window_profile(dataset: xr.Dataset, metric: str, epsilon: float, position: int) -> xr.Dataset:
-    """Response around the peak at one l, divided by its maximum in the window.
-
-    Returns:
-        Dataset with `mean` and its standard error `error`, each (delta_j).
-    """
-    near = window(peak_distance(dataset) + 1, t=dataset.sizes["delta_j"])
-    at = {"metric": metric, "delta_j": near, "position": position}
-    curve = at_epsilon(dataset.response.sel(at), epsilon)
-    error = at_epsilon(dataset.response_sem.sel(at), epsilon)
-    return xr.Dataset({"mean": curve / curve.max(), "error": error / curve.max()})
 
 
 def onset_position(response: xr.DataArray, t0: int) -> xr.DataArray:
