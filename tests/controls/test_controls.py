@@ -225,5 +225,6 @@ def test_the_table_says_what_is_expected_and_what_open_ones_need():
     assert table.expected.tolist() == [PRESENT, ABSENT]
     assert table.verdict.tolist() == [PRESENT, OPEN]
     assert table.ratio.tolist() == [9.0, 1.2]
-    # Of two questions the first is accepted at 2.5 %.
-    assert table.sequences.tolist() == ["", str(int(np.ceil(32 * 1.959964**2)))]
+    # Of four questions one is answered: of the three left the first is accepted at 5/3 %.
+    needed = stats.norm.isf(0.05 / 3) ** 2
+    assert table.sequences.tolist() == ["", str(int(np.ceil(32 * needed)))]

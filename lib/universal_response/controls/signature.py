@@ -97,19 +97,20 @@ def table(
         its ratio stayed.
     """
     words = {each.name: (each.words, each.expected) for each in CONTROLS}
-    n_open = list(verdicts.values()).count(OPEN)
+    # Two questions of each, of which one is answered where it is not open.
+    left = len(verdicts) + list(verdicts.values()).count(OPEN)
     rows = []
     for (name, model), one in found.items():
         verdict = verdicts[name, model]
-        needed = str(_sequences_needed(one, n_open)) if verdict == OPEN else ""
+        needed = str(_sequences_needed(one, left)) if verdict == OPEN else ""
         said, expected = words[name]
         rows.append((said, model, expected, one.ratio, one.low, one.high, verdict, needed))
     columns = ["control", "model", "expected", "ratio", "low", "high", "verdict", "sequences"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _sequences_needed(one: Signature, n_open: int) -> int:
-    """Errors fall with the root of the number; the first of those open is accepted last of all."""
+def _sequences_needed(one: Signature, left: int) -> int:
+    """Errors fall with the root of the number; the first of so many left is the next accepted."""
     nearer = min(one.p_present, one.p_absent)
-    needed, errors = (stats.norm.isf(p) for p in (LEVEL / (2 * n_open), nearer))
+    needed, errors = (stats.norm.isf(p) for p in (LEVEL / left, nearer))
     return int(np.ceil(one.n * (needed / errors) ** 2))
