@@ -146,6 +146,9 @@ def test_a_click_on_a_token_on_top_shows_its_column(page, dataset):
     column = dataset["map"].sel(metric="delta").values[LAST, :53, 53]
     assert found == np.argsort(column)[::-1][:5].tolist()
     assert page.locator("input[name=prompt-map-as][value=target]").is_checked()
+    page.locator("text.target[data-k='11']").click()
+    assert strongest(page)[0].startswith("Token 11 “␣Edd” answers.")
+    assert "i = 0 “The”, j = 11 “␣Edd”" in summary(page)  # the other one stays
     # And so does a token of the text, now.
     page.locator("#prompt-map .text button[data-k='55']").click()
     assert strongest(page)[0].startswith("Token 55 “␣Marl” answers.")

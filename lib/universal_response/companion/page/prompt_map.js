@@ -131,8 +131,8 @@
     }
     picture.append(...frames);
     // A short prompt need not fill the page; a long one scrolls where there is no room to read it.
-    picture.style.maxWidth = `${1.5 * side}px`;
-    picture.style.minWidth = `${0.75 * side}px`;
+    picture.style.maxWidth = `${1.2 * side}px`;
+    picture.style.minWidth = `${0.7 * side}px`;
   }
 
   function frame(rect, i, j, wide, high) {
