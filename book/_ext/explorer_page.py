@@ -4,12 +4,25 @@ import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from universal_response.companion import explorer, explorer_heads
+from universal_response.companion import explorer, explorer_heads, explorer_prompt
 
-# Of every page its data and its own script.
+# Of every page what writes its data, its look, and its scripts in the order in which they run.
 PAGES = {
-    "book/explorer": (explorer, "explorer.js"),
-    "book/explorer_heads": (explorer_heads, "explorer_heads.js"),
+    "book/explorer": (
+        explorer,
+        "explorer.css",
+        ("plotly.min.js", explorer.INDEX, "explorer_shared.js", "explorer.js"),
+    ),
+    "book/explorer_heads": (
+        explorer_heads,
+        "explorer.css",
+        ("plotly.min.js", explorer_heads.INDEX, "explorer_shared.js", "explorer_heads.js"),
+    ),
+    "book/explorer_prompt": (
+        explorer_prompt,
+        explorer_prompt.LOOK,
+        (explorer_prompt.INDEX, explorer_prompt.SCRIPT),
+    ),
 }
 
 
@@ -19,18 +32,18 @@ def _write_scripts(app):
         return
     static = Path(app.outdir) / "_static"
     static.mkdir(parents=True, exist_ok=True)
-    for data, _ in PAGES.values():
+    for data, _, _ in PAGES.values():
         for name, text in data.scripts(Path(app.srcdir) / "results").items():
-            (static / name).write_text(text, encoding="ascii")
+            (static / name).write_text(text, encoding="utf-8")
     with as_file(files("plotly") / "package_data" / "plotly.min.js") as plotly:
         shutil.copyfile(plotly, static / "plotly.min.js")
 
 
 def _load_scripts(app, pagename, templatename, context, doctree):
     if pagename in PAGES:
-        data, script = PAGES[pagename]
-        app.add_css_file("explorer.css")
-        for name in ("plotly.min.js", data.INDEX, "explorer_shared.js", script):
+        _, look, scripts = PAGES[pagename]
+        app.add_css_file(look)
+        for name in scripts:
             app.add_js_file(name, loading_method="defer")
 
 

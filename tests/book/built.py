@@ -70,7 +70,8 @@ def launch(playwright: Playwright) -> Browser | None:
 def visit(browser: Browser, name: str, view: View) -> Iterator[Visit]:
     """Load a page from its file, with no network and nothing remembered from other pages.
 
-    Returns once all files are loaded and all math is set.
+    A page of the book by its name, another one by its address. Returns once all files are loaded
+    and all math is set.
     """
     # Colours that are still changing would be measured halfway.
     context = browser.new_context(
@@ -87,7 +88,7 @@ def visit(browser: Browser, name: str, view: View) -> Iterator[Visit]:
     page.on("console", lambda said: said.type == "error" and seen.errors.append(said.text))
     page.on("console", lambda said: said.type == "warning" and seen.warnings.append(said.text))
     try:
-        page.goto(os.path.join(HTML.as_uri(), name))
+        page.goto(name if "://" in name else os.path.join(HTML.as_uri(), name))
         settle(page)
         yield seen
     finally:

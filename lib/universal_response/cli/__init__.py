@@ -1,4 +1,4 @@
-"""Command line: measure, verify, heads, propagator, train, figures, and more."""
+"""Command line: measure, prompt, verify, heads, propagator, train, figures, and more."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from concurrent.futures import BrokenExecutor
 
 import typer
 
-from universal_response.cli import learning, making, measuring, studying
+from universal_response.cli import learning, making, measuring, prompting, studying
 
 app = typer.Typer(
     add_completion=False,
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("plan")(measuring.show_plan)
 app.command("measure")(measuring.measure)
+app.command("prompt")(prompting.show_prompt)
 app.command("verify")(measuring.verify)
 app.command("controls")(measuring.measure_controls)
 app.command("heads")(studying.study_heads)

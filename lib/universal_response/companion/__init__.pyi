@@ -1,3 +1,19 @@
-from . import exercises, explorer, explorer_heads, notebooks, provenance
+from . import (
+    exercises,
+    explorer,
+    explorer_heads,
+    explorer_prompt,
+    notebooks,
+    prompt_page,
+    provenance,
+)
 
-__all__ = ["exercises", "explorer", "explorer_heads", "notebooks", "provenance"]
+__all__ = [
+    "exercises",
+    "explorer",
+    "explorer_heads",
+    "explorer_prompt",
+    "notebooks",
+    "prompt_page",
+    "provenance",
+]

@@ -93,9 +93,9 @@ def as_scripts(
         of_models: data by model.
     """
     start = {"scripts": explorer, "data": {}, **about}
-    written = {f"{explorer}-index.js": f"window.EXPLORER = {_json(start)};\n"}
+    written = {f"{explorer}-index.js": f"window.EXPLORER = {as_json(start)};\n"}
     for name, data in of_models.items():
-        written[f"{explorer}-{name}.js"] = f"EXPLORER.data[{_json(name)}] = {_json(data)};\n"
+        written[f"{explorer}-{name}.js"] = f"EXPLORER.data[{as_json(name)}] = {as_json(data)};\n"
     return written
 
 
@@ -236,5 +236,6 @@ def _marks(t0: int, t: int) -> dict[str, list[dict[str, Any]]]:
     }  # fmt: skip
 
 
-def _json(value: object) -> str:
+def as_json(value: object) -> str:
+    """JSON of plain characters, as short as it can be."""
     return json.dumps(value, separators=(",", ":"))

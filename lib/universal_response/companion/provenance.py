@@ -30,7 +30,7 @@ def how_made(dataset: xr.Dataset) -> str:
     attrs = dataset.attrs
     return (
         f"{attrs['model']}: measured {attrs['created'][:10]} in {minutes(attrs['wall_time_s'])}, "
-        f"commit {_short(attrs['git_commit'])}\n"
+        f"commit {short_commit(attrs['git_commit'])}\n"
         f"  on {attrs['device']}, {attrs['dtype']}\n"
         f"  again: {command(dataset)}"
     )
@@ -99,7 +99,7 @@ def summary(datasets: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                 "device": a["device"],
                 "time": minutes(a["wall_time_s"]),
                 "measured": a["created"][:10],
-                "commit": _short(a["git_commit"]),
+                "commit": short_commit(a["git_commit"]),
                 "weights": a["weights_sha256"][:12],
                 "content": a["content_sha256"][:12],
             }
@@ -127,7 +127,8 @@ def minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _short(commit: str) -> str:
+def short_commit(commit: str) -> str:
+    """A commit as it is said, with `-dirty` where files had been changed."""
     return commit[:7] + "-dirty" * commit.endswith("-dirty")
 
 

@@ -57,7 +57,17 @@ from .heads import CLASS_COLOURS, controls_panel, head_map, heads, mark_classes
 from .learning import heads_panel, learning, over_training, splits_panel, strengths_panel
 from .linear_limit import approach_panel, explained_panel, linear_limit, orders_panel
 from .peak_shift import peak_shift
-from .prompt import LABEL_LENGTH, LABEL_POINTS, prompt_matrix
+from .prompt import (
+    LABEL_LENGTH,
+    LABEL_POINTS,
+    RATIO_COLOURS,
+    map_norms,
+    name_tokens,
+    prompt_maps,
+    prompt_matrix,
+    prompt_panel,
+    token_names,
+)
 from .propagator import end_panel, propagator, ratio_map_panel, response_panel
 from .save import save
 from .style import (
@@ -92,6 +102,7 @@ __all__ = [
     "LABEL_LENGTH",
     "LABEL_POINTS",
     "MLP",
+    "RATIO_COLOURS",
     "STYLE",
     "SUBLAYERS",
     "SYMBOL",
@@ -152,10 +163,12 @@ __all__ = [
     "lens_panel",
     "linear_limit",
     "losses_panel",
+    "map_norms",
     "mark_classes",
     "mark_frames",
     "matrix_panel",
     "minimality_panel",
+    "name_tokens",
     "neurons_panel",
     "orders_panel",
     "over_training",
@@ -164,7 +177,9 @@ __all__ = [
     "peak_shift",
     "places_panel",
     "probes_panel",
+    "prompt_maps",
     "prompt_matrix",
+    "prompt_panel",
     "propagator",
     "ratio_handles",
     "ratio_map_panel",
@@ -189,6 +204,7 @@ __all__ = [
     "swept_panel",
     "tails",
     "through_panel",
+    "token_names",
     "totals_panel",
     "toy_panel",
     "unscaled_layers_panel",

@@ -1,5 +1,6 @@
 """The one look of all figures: colours, symbols, tags."""
 
+import string
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -92,7 +93,7 @@ def tag(axes: Axes, letter: str) -> None:
 
 
 def tag_all(grid: np.ndarray) -> None:
-    for axes, letter in zip(grid.ravel(), "abcdefghijkl", strict=False):
+    for axes, letter in zip(grid.ravel(), string.ascii_lowercase, strict=False):
         tag(axes, letter)
 
 

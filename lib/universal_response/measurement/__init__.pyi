@@ -9,6 +9,7 @@ from .description import (
 )
 from .find import already_there, found_or_made, results_for, results_for_text
 from .job import SEQUENCES_PER_SHARD
+from .maps import check_mapped, longest_mapped
 from .measure import measure, measure_into
 from .memory import bytes_of_strength, strengths_at_a_time
 from .parts import Parts, identity_of
@@ -30,6 +31,7 @@ __all__ = [
     "Verification",
     "already_there",
     "bytes_of_strength",
+    "check_mapped",
     "check_weights",
     "check_weights_of",
     "code",
@@ -44,6 +46,7 @@ __all__ = [
     "kind_of",
     "leading_bits",
     "load_results",
+    "longest_mapped",
     "made_into",
     "measure",
     "measure_into",

@@ -36,6 +36,30 @@ def limit_of_ratios(dataset: xr.Dataset, metric: str, epsilon0: float) -> xr.Dat
     return dataset.epsilon ** POWER[metric] * float(unit)
 
 
+def limit_maps(dataset: xr.Dataset, metric: str = "delta") -> xr.Dataset:
+    """C(i, j) of a prompt at every position, at finite strength beside the exact limit.
+
+    Args:
+        dataset: results of a prompt, with their maps.
+        metric: delta or phi.
+
+    Returns:
+        Dataset with `finite`, C at epsilon0 over epsilon0^power; `limit`, what it tends to; and
+        their `ratio`, nan where nothing responds: each (position, source, target).
+
+    Raises:
+        ValueError: the results hold no maps.
+    """
+    if not {"map", "linear_map"} <= set(dataset):
+        raise ValueError(
+            "map: not in these results; measure a shorter text, with a strength and linear=True"
+        )
+    # Not `dataset.map`, which is a method.
+    finite, limit = (dataset[name].sel(metric=metric) for name in ("map", "linear_map"))
+    finite = finite / float(dataset.attrs["epsilon0"]) ** POWER[metric]
+    return xr.Dataset({"finite": finite, "limit": limit, "ratio": finite / limit.where(limit > 0)})
+
+
 def weak_deviation(dataset: xr.Dataset, metric: str, epsilon0: float) -> float:
     """delta(epsilon) of Fig. 5 for epsilon -> 0: what the reference lacks in weakness."""
     return float((1 / at_epsilon(last_ratio(dataset, metric), epsilon0)).mean("delta_j")) - 1
