@@ -62,7 +62,7 @@ import numpy as np
 import universal_response as ur
 dataset = ur.load_results({str(SMALL)!r})
 assert ur.figures.fig2(dataset).axes
-assert ur.claims.evaluate_claims(dataset, np.random.default_rng(0))
+assert ur.claims.evaluate_claims({{'a': dataset}}, np.random.default_rng(0))
 """
     assert imported(code) == DATA
 

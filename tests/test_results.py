@@ -13,10 +13,11 @@ from universal_response import (
     measure,
     measurement,
     response,
+    settings_of,
 )
 from universal_response.measurement.results import attributes_in
 from universal_response.measurement.schema import kind_in
-from universal_response.sequences import Arrangement, arranged_random_tokens, repeated_random_tokens
+from universal_response.sequences import Arrangement, arranged_random_tokens
 
 FILES = [
     path for path in sorted(RESULTS.glob("*.nc")) if kind_in(attributes_in(path)) == "response"
@@ -114,20 +115,24 @@ def test_shipped_tokens_are_those_of_the_seed(any_file):
         assert (any_file.token_label.str.len() > 0).all()
         return
     batch, t = any_file.tokens.shape
-    vocabulary = REGISTRY[any_file.attrs["model"]].config["vocab_size"]
+    vocabulary = REGISTRY[any_file.attrs["model"].removesuffix("@random")].config["vocab_size"]
     if any_file.attrs["input"] == "tokens":  # with a gap, as `distance` says
         t0 = t - int(any_file.attrs["distance"]) - 1
         generator = np.random.default_rng(0)
         gap = Arrangement(gap=t - 2 * t0)
         expected = arranged_random_tokens(t0, batch, vocabulary, generator, gap, True)
     else:
-        generator = np.random.default_rng(any_file.attrs["seed"])
-        distinct = bool(any_file.attrs["distinct"])
-        expected = repeated_random_tokens(t // 2, batch, vocabulary, generator, distinct)
+        generator, asked = np.random.default_rng(any_file.attrs["seed"]), settings_of(any_file)
+        expected = arranged_random_tokens(
+            asked.t0, batch, vocabulary, generator, asked.arrangement, asked.distinct
+        )
     np.testing.assert_array_equal(any_file.tokens, expected)
 
 
 def test_matrix_and_response_tell_the_same(any_file):
+    if "matrix" not in any_file:
+        assert any_file.attrs["sources"] != "all"  # a control
+        return
     at = {"position": response.last(any_file)}
     function = response.at_epsilon(any_file.response.sel(at), any_file.attrs["epsilon0"])
     # As a matrix is stored: relative, of a cosine absolute.

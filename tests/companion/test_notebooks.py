@@ -63,7 +63,7 @@ def test_defaults_are_written_in_the_library_alone():
     names = {"t0", "batch", "epsilons", "epsilon0", "seed", "device", "dtype"}
     shown = [papermill.inspect_notebook(path) for path in NOTEBOOKS]
     shown = [found for found in shown if {"t0", "dtype"} <= found.keys()]
-    assert len(shown) == 8
+    assert len(shown) == 10
     for found in shown:
         defaults = {name: found[name]["default"] for name in names}
         assert defaults == {name: f"ur.DEFAULT.{name}" for name in names}

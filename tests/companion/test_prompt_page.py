@@ -9,6 +9,8 @@ from messages import one_line
 from shipped import shipped_results
 from universal_response.companion import explorer_prompt, prompt_page
 
+TITLE = "SmolLM2-135M-Instruct (4 bit)"
+
 # What would break a page: ends of scripts, entities, line ends that older scripts do not take.
 HOSTILE = "</script><script>alert(1)</script>&lt;<!-- \u2028\u2029 \" ' `${1}` {{ 7 }}"
 
@@ -58,7 +60,7 @@ def data_of(page):
 
 def test_says_what_it_is(page, dataset):
     parsed = Parsed(page)
-    assert parsed.text["title"] == ["SmolLM2-135M: The keeper & the lighthouse"]
+    assert parsed.text["title"] == [f"{TITLE}: The keeper & the lighthouse"]
     assert "".join(parsed.text["blockquote"]) == "The keeper & the lighthouse"
     assert "arxiv.org/abs/2411.07071" in page
     assert data_of(page)["made"][-1] == ["on", dataset.attrs["created"][:10]]
@@ -102,7 +104,7 @@ def test_a_long_prompt_has_a_short_title(dataset):
     page = prompt_page.prompt_page(dataset, "word\n" * 50)
     (title,) = Parsed(page).text["title"]
     assert title.endswith("word…")
-    assert len(title) <= len("SmolLM2-135M: ") + prompt_page.TITLE_LENGTH
+    assert len(title) <= len(f"{TITLE}: ") + prompt_page.TITLE_LENGTH
 
 
 def test_written_whole_or_not_at_all(dataset, tmp_path, monkeypatch):

@@ -391,6 +391,7 @@ def test_style_does_not_leak(dataset):
     assert dict(mpl.rcParams) == before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error", FORWARD_MODE)
 @pytest.mark.parametrize(
     ("architecture", "t0", "batch", "epsilons"),
