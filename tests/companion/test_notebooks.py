@@ -210,6 +210,8 @@ def test_all_figures_from_a_fresh_measurement_of_a_real_model(tmp_path):
     assert drawn == {f"fig{number}" for number in range(1, 6)} | {
         "table1",
         "claims",
+        "tails",
+        "attention",
         "universality",
     }
     for notebook in NOTEBOOKS:
