@@ -190,6 +190,7 @@ def test_the_bar_names_its_numbers(page, dataset):
     assert len(values) >= 3
     lefts = [float(each.evaluate("it => it.style.left").rstrip("%")) for each in ticks.all()]
     expected = 100 * np.log(np.array(values) / low) / np.log(high / low)
+    # The ends of the scale are written with four digits.
     np.testing.assert_allclose(lefts, expected, atol=0.1)
     show(page, kind="ratio")
     assert "ratio, finite over limit; logarithmic" in page.inner_text("#prompt-map .bar")

@@ -94,6 +94,7 @@ def test_colours_are_those_of_the_figure(dataset, data):
     maps = (figures.colormap("delta"), mpl.colormaps[figures.RATIO_COLOURS])
     for name, norm, colours in zip(("response", "ratio"), norms, maps, strict=True):
         scale = data["scales"][name]
+        # They are written with four digits.
         np.testing.assert_allclose(scale["range"], (norm.vmin, norm.vmax), rtol=1e-3)
         places = np.linspace(0, 1, len(scale["colours"]))
         assert scale["colours"] == [to_hex(colours(place)) for place in places]

@@ -44,6 +44,7 @@ def test_sequences_from_the_largest_on(tails, datasets):
     dataset = datasets["smollm2-135m"]
     of_each = (dataset.linear_last_sum.sel(metric="phi") / dataset.n_pairs).mean("delta_j").values
     drawn = line(tails[1], 1)
+    # Summed in float32 on one side.
     np.testing.assert_allclose(
         drawn.get_ydata()[1:], np.sort(of_each)[::-1].cumsum() / of_each.sum(), rtol=1e-5
     )

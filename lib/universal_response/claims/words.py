@@ -3,10 +3,8 @@
 import math
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
 from universal_response import response
 from universal_response.claims.statements import (
@@ -74,17 +72,15 @@ def undecided(
         Table with the columns `model`, `statement`, `average` and `sequences`.
     """
     left = [
-        (title, one)
+        (title, one.claim, one.p)
         for title, found in findings.items()
         for one in found
-        if one.verdict == UNDECIDED
+        if one.verdict == UNDECIDED and one.p is not None
     ]
     rows = []
-    for title, one in left:
-        here = datasets[title].sizes["sequence"]
-        errors, needed = (stats.norm.isf(p) for p in (one.p, LEVEL / len(left)))
-        enough = int(np.ceil(here * (needed / errors) ** 2)) if errors > 0 else None
-        rows.append((title, one.claim.statement, one.claim.average, enough))
+    for title, claim, p in left:
+        enough = response.sequences_needed(datasets[title].sizes["sequence"], p, LEVEL / len(left))
+        rows.append((title, claim.statement, claim.average, enough))
     return pd.DataFrame(rows, columns=["model", "statement", "average", "sequences"])
 
 

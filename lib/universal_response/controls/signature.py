@@ -101,16 +101,11 @@ def table(
     left = len(verdicts) + list(verdicts.values()).count(OPEN)
     rows = []
     for (name, model), one in found.items():
-        verdict = verdicts[name, model]
-        needed = str(_sequences_needed(one, left)) if verdict == OPEN else ""
+        verdict, needed = verdicts[name, model], ""
+        if verdict == OPEN:  # the first of those left is the next accepted
+            nearer = min(one.p_present, one.p_absent)
+            needed = str(response.sequences_needed(one.n, nearer, LEVEL / left))
         said, expected = words[name]
         rows.append((said, model, expected, one.ratio, one.low, one.high, verdict, needed))
     columns = ["control", "model", "expected", "ratio", "low", "high", "verdict", "sequences"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _sequences_needed(one: Signature, left: int) -> int:
-    """Errors fall with the root of the number; the first of so many left is the next accepted."""
-    nearer = min(one.p_present, one.p_absent)
-    needed, errors = (stats.norm.isf(p) for p in (LEVEL / left, nearer))
-    return int(np.ceil(one.n * (needed / errors) ** 2))

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import xarray as xr
 from matplotlib.figure import Figure
 
-from universal_response.figures.fig4 import distance_handles, layer_map_panel
+from universal_response.figures.fig4 import layer_map_panel, triangle_handles
 from universal_response.figures.panels import leak_in_legend
 from universal_response.figures.style import style, symbol_mean, tag_all
 
@@ -29,9 +29,10 @@ def directions(dataset: xr.Dataset) -> Figure:
                 image, ax=axes, location="bottom", shrink=0.9, extend="both",
                 label=f"${symbol_mean(metric)}$\n{words}",
             )  # fmt: skip
-        triangles = distance_handles(dataset)[:2]
-        for triangle in triangles:
-            triangle.set_linestyle("none")
-        figure.legend(handles=[*triangles, leak_in_legend()], loc="outside lower center", ncols=3)
+        figure.legend(
+            handles=[*triangle_handles(dataset), leak_in_legend()],
+            loc="outside lower center",
+            ncols=3,
+        )
         tag_all(grid)
     return figure

@@ -122,6 +122,17 @@ def distances_panel(axes: Axes, dataset: xr.Dataset, metric: str, epsilon: float
     axes.set_ylabel(f"${symbol_mean(metric)}$")
 
 
+def triangle_handles(dataset: xr.Dataset) -> list[Line2D]:
+    """Of the legend where there are maps alone: T0 - 1 and T0."""
+    return [
+        Line2D(
+            [], [], color=COLOURS[offset], marker="v", markersize=5, linestyle="none",
+            label=rf"$\Delta j={distance_name(dataset, offset)}$",
+        )
+        for offset in (0, 1)
+    ]  # fmt: skip
+
+
 def distance_handles(dataset: xr.Dataset) -> list[Line2D]:
     """Of the legend: curves of `distances_panel`; T0 - 1 and T0 have triangles above a map."""
     return [

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from universal_response import models, response
 from universal_response.figures.fig2 import deviation_panel, ratio_handles, ratio_panel
-from universal_response.figures.fig4 import distance_handles, layer_map_panel
+from universal_response.figures.fig4 import layer_map_panel, triangle_handles
 from universal_response.figures.panels import leak_in_legend, stack
 from universal_response.figures.style import GREY, style, symbol_mean, tag_all
 
@@ -43,11 +43,10 @@ def fig5(datasets: Mapping[str, xr.Dataset], epsilon0: float = 0.03) -> Figure:
             label=f"${symbol_mean('delta')}$ / row maximum",
         )  # fmt: skip
         reference = Line2D([], [], color=GREY, linewidth=0.8, label=r"$\varepsilon_0$")
-        triangles = distance_handles(dataset)[:2]
-        for triangle in triangles:
-            triangle.set_linestyle("none")
         figure.legend(
-            handles=[*ratio_handles(grid[0, 0]), reference, *triangles, leak_in_legend()],
+            handles=[
+                *ratio_handles(grid[0, 0]), reference, *triangle_handles(dataset), leak_in_legend(),
+            ],
             loc="outside lower center", ncols=3 if n > 2 else 2,
         )  # fmt: skip
     return figure

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from universal_response.sequences import (
     token_rows,
     tokens_of_text,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 DEFAULT_EPSILONS = (3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5)
 RANDOM, UNREPEATED = "repeated random tokens", "random tokens"
@@ -244,7 +247,7 @@ def sources_of(settings: Settings) -> np.ndarray:
     return np.stack([stratified_sources(settings.t, settings.sources, one) for one in generators])
 
 
-AnySettings = TypeVar("AnySettings")
+AnySettings = TypeVar("AnySettings", bound="DataclassInstance")
 
 
 def recorded(settings: type[AnySettings], attributes: Mapping[str, Any]) -> AnySettings:
@@ -254,5 +257,5 @@ def recorded(settings: type[AnySettings], attributes: Mapping[str, Any]) -> AnyS
         settings: their class, all of whose fields have a default of the type recorded.
         attributes: of a results file.
     """
-    mine = {one.name for one in fields(settings)} - {"device"}  # type: ignore[arg-type]
+    mine = {one.name for one in fields(settings)} - {"device"}
     return settings(**{name: type(getattr(settings, name))(attributes[name]) for name in mine})

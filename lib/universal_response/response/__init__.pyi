@@ -46,7 +46,7 @@ from .selecting import (
     second_attention_on,
     window,
 )
-from .significance import above, holm
+from .significance import above, holm, sequences_needed
 from .tails import (
     coverage,
     cumulative_share,
@@ -107,6 +107,7 @@ __all__ = [
     "response_function",
     "scaling_function",
     "second_attention_on",
+    "sequences_needed",
     "sublayer_totals",
     "theory",
     "way_to_peak",

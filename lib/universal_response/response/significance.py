@@ -20,6 +20,20 @@ def holm(p: Float[np.ndarray, "..."], level: float = 0.01) -> Bool[np.ndarray, "
     return found.reshape(p.shape)
 
 
+def sequences_needed(here: int, p: float, level: float) -> int | None:
+    """How many sequences would make a one-sided p-value significant, if what is found stayed.
+
+    Errors fall with the square root of their number. None where no number would.
+
+    Args:
+        here: how many there are.
+        p: found with them.
+        level: at which it would be.
+    """
+    errors, needed = (float(stats.norm.isf(each)) for each in (p, level))
+    return int(np.ceil(here * (needed / errors) ** 2)) if errors > 0 else None
+
+
 def above(
     scores: Float[np.ndarray, "sequence ..."], null: Float[np.ndarray, "sequence ..."]
 ) -> Float[np.ndarray, "..."]:
