@@ -31,7 +31,7 @@ export REPOSITORY_URL ?=
 # What the book is made of; a book that is newer is tested as it is.
 SOURCES := _config.yml _toc.yml $(shell find book notebooks lib results -type f -not -path '*/__pycache__/*')
 BUILT := _build/.built
-BUILD := $(BIN)/jupyter-book build . --all -W -n --keep-going && touch $(BUILT)
+BUILD := OMP_NUM_THREADS=1 $(BIN)/python book/execute.py && $(BIN)/jupyter-book build . --all -W -n --keep-going && touch $(BUILT)
 
 $(BUILT): .venv/.installed $(SOURCES)
 	$(BUILD)
