@@ -1,4 +1,4 @@
-"""Execute the book's notebooks, several at a time, into the cache from which Jupyter Book takes them.
+"""Execute the notebooks, several at a time, into the cache from which Jupyter Book takes them.
 
 The cache knows a notebook by its cells, not by the library and the results that they use: every
 build begins with an empty one. What fails here, Jupyter Book executes again, and reports.

@@ -99,8 +99,7 @@ def test_shipped_provenance_is_complete(any_file):
     # Measured with a committed state of the library, which `-dirty` would deny.
     assert re.fullmatch("([^ ]+-g)?[0-9a-f]{40}", attrs["git_commit"])
     assert re.fullmatch("[0-9a-f]{64}", attrs["weights_sha256"])
-    # TRANSITION: those of version 2 are still to be measured again.
-    assert attrs["schema_version"] in (2, measurement.SCHEMA_VERSIONS["response"])
+    assert attrs["schema_version"] == measurement.SCHEMA_VERSIONS["response"]
     assert attrs["wall_time_s"] > 0
 
 

@@ -126,7 +126,7 @@ def test_map_shows_the_response_where_there_is_one(page, results):
 
 
 def test_click_on_a_row_of_the_map_selects_it(page):
-    set_controls(page, model="smollm2-135m", metric="delta", epsilon=6, position=5)
+    set_controls(page, model="smollm2-135m", metric="delta", epsilon=7, position=5)
     plot = page.locator("#explorer-map .nsewdrag")
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
@@ -181,10 +181,10 @@ def test_matrix_is_the_stored_one(page, results):
 
 
 def test_summary_and_labels_say_what_is_shown(page, results):
-    set_controls(page, model="smollm2-135m", metric="delta", epsilon=6, position=41, view="all")
+    set_controls(page, model="smollm2-135m", metric="delta", epsilon=7, position=41, view="all")
     said = page.inner_text("#explorer-summary")
     assert said.startswith(f"{TITLE}, delta, ε = 0.05, ℓ = 41 (attention of layer 20): ")
-    near = results["smollm2-135m"].response.sel(metric="delta", position=41).isel(epsilon=6)
+    near = results["smollm2-135m"].response.sel(metric="delta", position=41).isel(epsilon=7)
     near = near.sel(delta_j=results["smollm2-135m"].window.values)
     assert f"Δj = {int(near.idxmax())}" in said
     assert f"{float(near.max()):.4g}" in said
@@ -198,7 +198,7 @@ def test_summary_and_labels_say_what_is_shown(page, results):
 
 
 def test_keyboard_moves_the_sliders(page):
-    set_controls(page, epsilon=6, position=41)
+    set_controls(page, epsilon=7, position=41)
     page.focus("#explorer-position")
     page.keyboard.press("ArrowLeft")
     page.wait_for_selector(EVERYTHING_DRAWN)
@@ -231,7 +231,7 @@ def test_buttons_of_the_page_set_it_up(page):
     buttons = page.locator("button[data-explorer]")
     assert buttons.count() == 3
     for k, expected in enumerate(
-        ("delta, ε = 0.05, ℓ = 10", "delta, ε = 0.05", "theta_source, ε = 0.0003")
+        ("delta, ε = 0.05, ℓ = 10", "delta, ε = 0.05", "theta_source, ε = 0.00001")
     ):
         set_controls(page, model="smollm2-135m", metric="phi")
         buttons.nth(k).click()

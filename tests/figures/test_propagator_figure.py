@@ -29,7 +29,7 @@ def made():
 
 @pytest.fixture(scope="module")
 def drawn(made):
-    return figures.propagator(made)
+    return figures.propagator({"A": made, "B": made}, {"A": {"induction": [0, 1]}})
 
 
 def test_lines_are_the_means_at_the_end(drawn):
@@ -59,3 +59,14 @@ def test_the_map_of_the_ratio_is_centred(drawn):
     values = np.asarray(np.ma.filled(image.get_array().astype(float), np.nan))
     np.testing.assert_allclose(values[~np.isnan(values)], np.log10(2), rtol=1e-6)
     assert image.norm.vmin == -image.norm.vmax
+
+
+def test_a_row_for_each_model(drawn):
+    assert [panel(drawn, letter).get_title() for letter in "ad"] == ["A", "B"]
+
+
+def test_heads_are_marked_where_they_read(drawn):
+    labels = [line.get_label() for line in panel(drawn, "d").lines]
+    assert not any("heads" in label for label in labels)
+    (marks,) = [line for line in panel(drawn, "a").lines if "heads" in line.get_label()]
+    assert marks.get_xdata().tolist() == [0, 2]

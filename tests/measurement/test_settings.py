@@ -61,7 +61,7 @@ def test_unless_told_otherwise_the_scale_is_that_of_the_paper():
     assert (default.perturbation, default.perturbed_position) == (Scaling(), 0)
     assert (default.products, default.peak) == ("float32", 63)
     assert len(default.epsilons) >= 12
-    assert (min(default.epsilons), max(default.epsilons)) == (3e-4, 0.5)
+    assert (min(default.epsilons), max(default.epsilons)) == (1e-5, 0.5)
     assert {0.03, 0.05, 0.1} <= set(default.epsilons)
 
 

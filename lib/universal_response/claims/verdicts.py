@@ -11,7 +11,7 @@ from scipy import stats
 from universal_response import response
 from universal_response.claims.heads import HEAD_CLAIMS, redrawn
 from universal_response.claims.quantities import WEAK
-from universal_response.claims.statements import CLAIMS, GEOMETRIC, Claim
+from universal_response.claims.statements import CLAIMS, Claim
 from universal_response.claims.training import FILM_CLAIMS, TRAINING_CLAIMS
 from universal_response.response import Estimate
 
@@ -152,9 +152,6 @@ def _estimated(
 ) -> Finding:
     """What is found of a claim: on which side of its bound the value is, if it has one."""
     if claim.evaluate is None or means is None:
-        return Finding(claim, None, UNTESTED)
-    # TRANSITION: files of schema version 2 hold no geometric means.
-    if claim.average == GEOMETRIC and "last_geometric" not in means:
         return Finding(claim, None, UNTESTED)
     estimate = response.estimate(claim.evaluate(dataset, means), claim.logarithmic, sequences)
     if not (math.isfinite(estimate.value) and math.isfinite(estimate.error)):

@@ -59,7 +59,7 @@ def share_by_definition_panel(
         label = rf"$\Delta j={distance_name(first, distance - peak)}$"
         axes.plot([], [], marker, color=GREY, markersize=4.5, label=label)
     axes.set_yticks(range(found.sizes["of"]), [WORDS[of] for of in found.of.values])
-    axes.set(xlabel="share of attention", xlim=(-0.35, 1), ylim=(found.sizes["of"] - 0.5, -0.9))
+    axes.set(xlabel="share of attention", xlim=(-0.35, 1.1), ylim=(found.sizes["of"] - 0.5, -0.9))
     axes.axvline(0, color=GREY, linewidth=0.6)
     axes.legend(loc="upper left", ncol=3, columnspacing=0.8, handletextpad=0.1)
 
@@ -89,4 +89,5 @@ def gains_panel(axes: Axes, datasets: Mapping[str, xr.Dataset]) -> None:
         axes.plot([], [], color=SUBLAYERS[kind][0], label=SUBLAYERS[kind][1])
     axes.set(xlabel=r"depth $\ell/2L$", ylabel=r"added to $\log C_\Delta(T_0-1)$ so far")
     axes.axhline(0, color=GREY, linewidth=0.6)
-    axes.legend(loc="center right", fontsize=7)
+    axes.set_ylim(top=1.65 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(loc="upper left", fontsize=7)

@@ -1,5 +1,7 @@
 """The propagator: where in the model a change at a token turns into one at a later token."""
 
+from collections.abc import Mapping, Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -16,26 +18,41 @@ DECADES = 4  # of the response that are shown; what is weaker has leaked through
 FACTOR = 3  # decades of a ratio to either side
 
 
-def propagator(study: xr.Dataset) -> Figure:
-    """The response at the end by where the change is made, and maps from every l' to every l.
+def propagator(
+    studies: Mapping[str, xr.Dataset],
+    heads: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
+) -> Figure:
+    """For each model the response at the end by where the change is made, and maps from l' to l.
 
     Args:
-        study: of `propagator.measure_propagator`.
+        studies: of `propagator.measure_propagator`, by title.
+        heads: of some of them the layers that hold heads of each class, marked at the states that
+            these heads read.
     """
-    t0 = int(study.attrs["t0"])
     with style():
-        figure, axes = plt.subplots(1, 3, figsize=(10.4, 3.4), layout="constrained")
-        end_panel(axes[0], study)
-        response = summaries.response_by_distance(study)
-        drawn = response_panel(axes[1], response.sel(compared=t0 - 1))
-        figure.colorbar(drawn, ax=axes[1], label=r"$\overline{C}_\Delta(T_0-1)$", extend="min")
-        near = response.sel(compared=[t0 - 1, t0]).max("compared")
-        ratio = summaries.ratio(study, t0)["mean"] / np.log(10)
-        drawn = ratio_map_panel(axes[2], ratio.where(near > near.max() / 10**DECADES))
-        label = r"$\log_{10}$ of $C_\Delta(T_0-1)$ / $C_\Delta(T_0)$"
-        figure.colorbar(drawn, ax=axes[2], label=label, extend="both")
-        tag_all(axes)
+        figure, grid = plt.subplots(
+            len(studies), 3, figsize=(10.4, 3.3 * len(studies)), layout="constrained", squeeze=False
+        )
+        for axes, (title, study) in zip(grid, studies.items(), strict=True):
+            _row(figure, axes, study)
+            axes[0].set_title(title)
+            mark_heads(axes[0], (heads or {}).get(title, {}))
+            axes[0].legend(loc="lower left", fontsize="x-small")
+        tag_all(grid)
     return figure
+
+
+def _row(figure: Figure, axes: np.ndarray, study: xr.Dataset) -> None:
+    t0 = int(study.attrs["t0"])
+    end_panel(axes[0], study)
+    response = summaries.response_by_distance(study)
+    drawn = response_panel(axes[1], response.sel(compared=t0 - 1))
+    figure.colorbar(drawn, ax=axes[1], label=r"$\overline{C}_\Delta(T_0-1)$", extend="min")
+    near = response.sel(compared=[t0 - 1, t0]).max("compared")
+    ratio = summaries.ratio(study, t0)["mean"] / np.log(10)
+    drawn = ratio_map_panel(axes[2], ratio.where(near > near.max() / 10**DECADES))
+    label = r"$\log_{10}$ of $C_\Delta(T_0-1)$ / $C_\Delta(T_0)$"
+    figure.colorbar(drawn, ax=axes[2], label=label, extend="both")
 
 
 def end_panel(axes: Axes, dataset: xr.Dataset) -> None:
@@ -52,10 +69,19 @@ def end_panel(axes: Axes, dataset: xr.Dataset) -> None:
         band(axes, one["mean"], one.error, "perturbed_position", colour, label)
     largest = float(found["mean"].max())
     axes.set(
-        yscale="log", xlabel=r"perturbed at $\ell'$", ylim=(largest / 10**DECADES, 3 * largest)
+        yscale="log", xlabel=r"perturbed at $\ell'$", ylim=(largest / 10**DECADES, 10 * largest)
     )
     axes.set_ylabel(r"$\overline{C}_\Delta(\ell' \to 2L)$")
-    axes.legend()
+
+
+def mark_heads(axes: Axes, layers: Mapping[str, Sequence[int]]) -> None:
+    """A row of triangles for each class of heads, at the states l' = 2 layer that they read."""
+    for row, (name, its_layers) in enumerate(layers.items()):
+        axes.plot(
+            [2 * layer for layer in its_layers], [0.96 - 0.06 * row] * len(its_layers), "v",
+            color=CATEGORIES[3 + row], markersize=4, transform=axes.get_xaxis_transform(),
+            label=f"{name.replace('_', ' ')} heads read",
+        )  # fmt: skip
 
 
 def response_panel(axes: Axes, response: xr.DataArray) -> ScalarMappable:

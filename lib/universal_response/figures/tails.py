@@ -47,8 +47,10 @@ def pairs_panel(axes: Axes, datasets: Mapping[str, xr.Dataset]) -> None:
         for metric, dashes in DASHES.items():
             peak = {"metric": metric, "pair_distance": response.peak_distance(dataset)}
             share = response.cumulative_share(dataset.pairs.sel(peak))
-            label = f"{title}, ${symbol(metric)}$"
+            label = f"_{title}, {metric}"
             axes.plot(100 * share.part, share, dashes, color=colour, label=label)
+    for metric, dashes in DASHES.items():
+        axes.plot([], [], dashes, color=GREY, label=f"${symbol(metric)}$")
     axes.set(xlabel="largest pairs (%)", ylabel="part of the sum at $T_0-1$", xlim=(0, 50))
     axes.set_ylim(0, 1.02)
     axes.legend(loc="lower right")
@@ -56,12 +58,14 @@ def pairs_panel(axes: Axes, datasets: Mapping[str, xr.Dataset]) -> None:
 
 def sequences_panel(axes: Axes, datasets: Mapping[str, xr.Dataset]) -> None:
     """The part that the largest sequences hold of the mean over all dj, in the limit."""
-    for (_, dataset), colour in zip(datasets.items(), CATEGORIES, strict=False):
+    for (title, dataset), colour in zip(datasets.items(), CATEGORIES, strict=False):
         for metric, dashes in DASHES.items():
             of_sequences = response.limit_by_sequence(dataset, metric).mean("delta_j")
             share = response.cumulative_share(of_sequences)
             n = range(share.sizes["part"])
-            axes.plot(n, share, dashes, color=colour, marker=".", markersize=3)
+            label = f"_{title}, {metric}"
+            axes.plot(n, share, dashes, color=colour, marker=".", markersize=3, label=label)
+        axes.plot([], [], color=colour, label=title)
     axes.plot(n, share.part, color=GREY, linewidth=0.8, linestyle=":", label="all alike")
     axes.set(xlabel="largest sequences", ylabel=r"part of the mean over $\Delta j$")
     axes.set_ylim(0, 1.02)

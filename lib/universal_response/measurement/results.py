@@ -13,7 +13,6 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from universal_response.measurement import _version2
 from universal_response.measurement.output import check_file
 from universal_response.measurement.schema import SCHEMA_VERSIONS, as_stored, kind_of
 
@@ -98,8 +97,7 @@ def load_results(path: str | Path, kind: str | None = "response") -> xr.Dataset:
     found, held = dataset.attrs.get("schema_version", "none"), kind_of(dataset)
     if kind not in (held, None):
         raise ValueError(f"results={path}: holds {held}, not {kind}; give a file of that kind")
-    old = held == "response" and found == _version2.SCHEMA_VERSION
-    if found != SCHEMA_VERSIONS.get(held) and not old:
+    if found != SCHEMA_VERSIONS.get(held):
         raise ValueError(
             f"results={path}: schema version {found}, this library reads "
             f"{SCHEMA_VERSIONS.get(held)}; measure it again"
@@ -109,7 +107,7 @@ def load_results(path: str | Path, kind: str | None = "response") -> xr.Dataset:
             f"results={path}: the numbers do not match the file's digest, they were changed after "
             "the measurement; restore the file or measure it again"
         )
-    return _version2.upgraded(dataset) if old else dataset
+    return dataset
 
 
 def attributes_in(path: str | Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from universal_response.sequences import (
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-DEFAULT_EPSILONS = (3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5)
+DEFAULT_EPSILONS = (1e-5, 3e-4, 1e-3, 3e-3, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5)
 RANDOM, UNREPEATED = "repeated random tokens", "random tokens"
 
 

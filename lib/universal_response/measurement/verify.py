@@ -6,7 +6,6 @@ import numpy as np
 import xarray as xr
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.measurement import _version2
 from universal_response.measurement.description import settings_of
 from universal_response.measurement.measure import measure
 from universal_response.measurement.settings import Settings, sources_of, tokens_of
@@ -67,8 +66,6 @@ def verify(
         dataset.attrs["model"], dtype=settings.dtype, tokenizer=False, progress=progress
     )
     _check_identity(dataset, settings, model)
-    old = dataset.attrs["schema_version"] == _version2.SCHEMA_VERSION
-    epsilons = tuple(_version2.strengths(dataset)) if old else settings.epsilons
     asked = replace(
         settings,
         tokens=token_rows(dataset.tokens.values[:1]),
@@ -76,8 +73,8 @@ def verify(
         distance=settings.peak,
         arrangement=PAPER,
         distinct=False,
-        epsilons=(settings.epsilon0,) if quick and epsilons else epsilons,
-        linear=settings.linear and not (quick and epsilons),
+        epsilons=(settings.epsilon0,) if quick and settings.epsilons else settings.epsilons,
+        linear=settings.linear and not (quick and settings.epsilons),
     )
     found = measure(model, asked, progress)
     excess, relative = [], []
@@ -86,10 +83,7 @@ def verify(
             shipped = dataset[name]
             if "epsilon" in shipped.dims:
                 shipped = shipped.sel(epsilon=found.epsilon)
-            allowed = _allowed(shipped)
-            if old:
-                found, allowed = _version2.comparable(found, measured, shipped, allowed, dataset)
-            each = _excess(found[measured], shipped, allowed)
+            each = _excess(found[measured], shipped, _allowed(shipped))
             excess.append(each if "epsilon" in each.dims else each.expand_dims(epsilon=[0.0]))
             size = shipped.sel(metric="delta")
             off = found[measured].sel(metric="delta") / size.where(size > 0) - 1
