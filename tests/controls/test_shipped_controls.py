@@ -6,7 +6,7 @@ from shipped import RESULTS
 from universal_response import controls, response
 from universal_response.controls import ABSENT, CONTROLS, OPEN, PRESENT
 
-MODELS = ("gpt2-induction",)
+MODELS = ("smollm2-135m", "gemma-3-270m", "gpt2-induction")
 BY_NAME = {each.name: each for each in CONTROLS}
 
 
