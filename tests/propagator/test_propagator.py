@@ -41,6 +41,7 @@ def test_dimensions_are_named(made):
     assert made.compared.values.tolist() == [4, 5, 2]
     assert made.sublayer.values.tolist()[:3] == ["input", "attention", "mlp"]
     assert made.tokens.shape == (3, 10)
+    assert made.attrs["dtype"] == "float64"  # the model's, whatever was asked for
 
 
 def test_sources_have_their_pairs(made):

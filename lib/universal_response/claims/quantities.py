@@ -169,8 +169,7 @@ def _from_limit(means: xr.Dataset, metric: str) -> xr.DataArray:
 
 def limit(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        off = _from_limit(means, metric)
-        off = (off**2).mean("delta_j") ** 0.5
+        off = response.root_mean_square(_from_limit(means, metric))
         # nan where it was not measured
         return off.where(abs(off.epsilon / 0.003 - 1) < 1e-6).max("epsilon")
 
@@ -187,6 +186,6 @@ def largest_at_peak(metric: str) -> Evaluate:
 
 def largest_overall(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        return response.largest_epsilon((_from_limit(means, metric) ** 2).mean("delta_j") ** 0.5)
+        return response.largest_epsilon(response.root_mean_square(_from_limit(means, metric)))
 
     return evaluate

@@ -44,14 +44,15 @@ class Subject:
 
 def describe(model: TransformerBridge) -> Subject:
     """What there is to know of a loaded model."""
-    device = next(model.original_model.parameters()).device
+    weights = next(model.original_model.parameters())
+    device = weights.device
     attributes = asdict(getattr(model, "provenance", Provenance())) | {
         "architecture": json.dumps(architecture(model)),
         **describe_machine(device),
     }
     return Subject(
         positions(model),
-        model.cfg.dtype,
+        weights.dtype,  # `cfg` does not know of a bridge's `double()`
         device.type,
         device_memory(device),
         model.cfg.n_ctx,

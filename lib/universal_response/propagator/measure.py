@@ -1,6 +1,7 @@
 """C(l' -> l, dj): the response at l to a change that is made at l'."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from universal_response.measurement import (
     made_into,
 )
 from universal_response.models import load_model
+from universal_response.number_types import dtype_name
 from universal_response.propagation import linear_inner_products, positions
 from universal_response.propagator.settings import PropagatorSettings
 from universal_response.sequences import repeated_random_tokens, stratified_sources
@@ -58,8 +60,10 @@ def measure_propagator(
         model = load_model(
             model, settings.device, settings.dtype, tokenizer=False, progress=progress
         )
+    subject = describe(model)
+    settings = replace(settings, dtype=dtype_name(subject.dtype))
     tokens, sources = drawn(settings, model.cfg.d_vocab)
-    at, about = positions(model), describe(model).attributes
+    at, about = positions(model), subject.attributes
     parts = Parts(
         Path(folder) if folder else None, "propagator", identity_of(about, settings, _CODE)
     )

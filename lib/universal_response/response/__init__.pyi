@@ -25,6 +25,7 @@ from .linear_limit import (
     linear_ratio,
     orders,
     predicted_deviation,
+    root_mean_square,
     weak_deviation,
 )
 from .onset import (
@@ -105,6 +106,7 @@ __all__ = [
     "relative_deviation",
     "resample",
     "response_function",
+    "root_mean_square",
     "scaling_function",
     "second_attention_on",
     "sequences_needed",

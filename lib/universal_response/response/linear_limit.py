@@ -133,9 +133,9 @@ def orders(dataset: xr.Dataset, metric: str) -> xr.Dataset:
         {
             "excess": excess,
             "mean": excess.mean("delta_j"),
-            "rms": _rms(excess),
-            "second": float(_rms(b)) * ratio.epsilon,
-            "third": float(_rms(c)) * ratio.epsilon**2,
+            "rms": root_mean_square(excess),
+            "second": float(root_mean_square(b)) * ratio.epsilon,
+            "third": float(root_mean_square(c)) * ratio.epsilon**2,
         }
     )
 
@@ -156,6 +156,6 @@ def predicted_deviation(
     return ((1 + b * epsilon + c * epsilon**2) / reference - 1).mean("delta_j")
 
 
-def _rms(values: xr.DataArray) -> xr.DataArray:
-    """Root mean square over dj."""
+def root_mean_square(values: xr.DataArray) -> xr.DataArray:
+    """Over dj, where deviations of either sign count."""
     return (values**2).mean("delta_j") ** 0.5

@@ -1,6 +1,7 @@
 """The whole study: part after part, each kept as soon as it is finished."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from universal_response.measurement import (
     made_into,
 )
 from universal_response.models import load_model
+from universal_response.number_types import dtype_name
 from universal_response.propagation import positions
 
 PARTS: dict[str, Callable[[Material], xr.Dataset]] = {
@@ -71,7 +73,9 @@ def study_heads(
         model = load_model(
             model, settings.device, settings.dtype, tokenizer=False, progress=progress
         )
-    material, subject = Material(model, settings), describe(model)
+    subject = describe(model)
+    settings = replace(settings, dtype=dtype_name(subject.dtype))
+    material = Material(model, settings)
     known = identity_of(subject.attributes, settings, _CODE)
     parts = Parts(Path(folder) if folder else None, "heads", known)
     with tqdm(PARTS.items(), disable=not progress, unit="part") as bar:
