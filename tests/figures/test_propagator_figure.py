@@ -62,7 +62,7 @@ def test_the_map_of_the_ratio_is_centred(drawn):
 
 
 def test_a_row_for_each_model(drawn):
-    assert [panel(drawn, letter).get_title() for letter in "ad"] == ["A", "B"]
+    assert [panel(drawn, letter).get_title(loc="right") for letter in "ad"] == ["A", "B"]
 
 
 def test_heads_are_marked_where_they_read(drawn):

@@ -35,7 +35,7 @@ def propagator(
         )
         for axes, (title, study) in zip(grid, studies.items(), strict=True):
             _row(figure, axes, study)
-            axes[0].set_title(title)
+            axes[0].set_title(title, loc="right")
             mark_heads(axes[0], (heads or {}).get(title, {}))
             axes[0].legend(loc="lower left", fontsize="x-small")
         tag_all(grid)

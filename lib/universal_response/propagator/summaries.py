@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from universal_response.response import mean_and_error
+from universal_response.response import mean_and_error, onset_position
 
 
 def response_by_distance(dataset: xr.Dataset, geometric: bool = False) -> xr.DataArray:
@@ -26,16 +26,32 @@ def at_end(dataset: xr.Dataset) -> xr.Dataset:
     return mean_and_error(dataset.response.isel(position=-1), "sequence")
 
 
-def ratio(dataset: xr.Dataset, other: int) -> xr.Dataset:
-    """Log-ratio of C at T0 - 1 to C at another distance: geometric means, `mean` and `error`.
+def ratio(dataset: xr.Dataset, other: int, distance: int | None = None) -> xr.Dataset:
+    """Log-ratio of C at one distance to C at another: geometric means, `mean` and `error`.
 
     Args:
         dataset: of `measure_propagator`.
         other: a dj among those compared.
+        distance: the first of the two; T0 - 1 if None.
 
     Returns:
         (perturbed_position, position); nan where one of the two does not respond.
     """
     logs = dataset.log_response
-    expected = logs.sel(compared=int(dataset.attrs["t0"]) - 1, drop=True)
-    return mean_and_error(expected - logs.sel(compared=other, drop=True), "sequence")
+    first = int(dataset.attrs["t0"]) - 1 if distance is None else distance
+    apart = logs.sel(compared=first, drop=True) - logs.sel(compared=other, drop=True)
+    return mean_and_error(apart, "sequence")
+
+
+def last_above(log_ratio: xr.Dataset) -> int | None:
+    """The last l' from which the first distance leads at 2L, by more than two standard errors."""
+    at_end = log_ratio.isel(position=-1)
+    leads = at_end["mean"] > 2 * at_end.error
+    return int(leads.perturbed_position[leads][-1]) if leads.any() else None
+
+
+def onset(dataset: xr.Dataset) -> xr.DataArray:
+    """The l from which on C at T0 - 1 exceeds that at T0, by l'; nan where it never does."""
+    t0 = int(dataset.attrs["t0"])
+    near = response_by_distance(dataset).sel(compared=[t0 - 1, t0])
+    return onset_position(near.rename(compared="delta_j"), t0)
