@@ -1,4 +1,5 @@
 from . import (
+    arithmetic,
     claims,
     companion,
     controls,
@@ -53,6 +54,7 @@ __all__ = [
     "Settings",
     "Swap",
     "architecture_of",
+    "arithmetic",
     "arranged_random_tokens",
     "carry",
     "claims",
