@@ -1,3 +1,5 @@
+from .learning import is_right, loss, train
+from .network import configuration
 from .problems import (
     EQUALS,
     MINUS,
@@ -10,6 +12,7 @@ from .problems import (
     places,
     problems_in,
 )
+from .settings import AdderSettings
 from .splits import WITHHELD, Split, split
 
 __all__ = [
@@ -18,12 +21,17 @@ __all__ = [
     "PLUS",
     "VOCABULARY",
     "WITHHELD",
+    "AdderSettings",
     "Problems",
     "Split",
     "all_problems",
     "carries",
+    "configuration",
     "is_cascade",
+    "is_right",
+    "loss",
     "places",
     "problems_in",
     "split",
+    "train",
 ]

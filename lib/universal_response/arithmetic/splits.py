@@ -38,10 +38,7 @@ def split(withheld: str = "nothing", seed: int = 0, digits: int = 2) -> Split:
     Raises:
         ValueError: another name, or a negative seed.
     """
-    if withheld not in WITHHELD:
-        raise ValueError(f"withheld={withheld}: choose one of {', '.join(WITHHELD)}")
-    if seed < 0:
-        raise ValueError(f"seed={seed}: use a seed >= 0")
+    check_split(withheld, seed)
     problems = all_problems(digits)
     apart = {
         "nothing": lambda: np.zeros(len(problems), dtype=bool),
@@ -50,6 +47,18 @@ def split(withheld: str = "nothing", seed: int = 0, digits: int = 2) -> Split:
     }[withheld]()
     drawn = np.random.default_rng(seed).random(len(problems)) < HELD_OUT
     return Split(problems[~apart & ~drawn], problems[~apart & drawn], problems[apart])
+
+
+def check_split(withheld: str, seed: int) -> None:
+    """Refuse a split that there is not.
+
+    Raises:
+        ValueError: another name than one of `WITHHELD`, or a negative seed.
+    """
+    if withheld not in WITHHELD:
+        raise ValueError(f"withheld={withheld}: choose one of {', '.join(WITHHELD)}")
+    if seed < 0:
+        raise ValueError(f"seed={seed}: use a seed >= 0")
 
 
 def _in_block(problems: Problems) -> np.ndarray:
