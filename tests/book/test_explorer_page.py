@@ -49,7 +49,7 @@ def test_curve_shows_the_response_at_every_setting(seen, page, results):
         {"epsilon": 0},
         {"position": 41},
         {"metric": "phi"},
-        {"metric": "theta_source", "epsilon": 11},
+        {"metric": "theta_source", "epsilon": 12},
         {"model": "gemma-3-270m", "position": 17},
         {"view": "near"},
         {"metric": "theta_perturbation", "epsilon": 3},
