@@ -70,7 +70,8 @@ def test_curve_shows_the_response_at_every_setting(seen, page, results):
         drawn.append(tuple(found["y"]))
         # The other strengths stand behind it.
         for k in (0, dataset.sizes["epsilon"] - 1):
-            faint = page.evaluate(TRACE, ["curve", f"ε = {dataset.epsilon.values[k]:g}"])
+            strength = np.format_float_positional(dataset.epsilon.values[k], trim="-")
+            faint = page.evaluate(TRACE, ["curve", f"ε = {strength}"])
             other = here.isel(epsilon=k).sel(delta_j=found["x"])
             np.testing.assert_array_equal(np.float32(faint["y"]), other.values)
     assert len(set(drawn)) == len(steps)
