@@ -207,7 +207,8 @@ def assert_ratio_over_theory(axes, dataset, metric, epsilon0):
     np.testing.assert_allclose(1 + mean, over.mean(1), rtol=1e-5)
     np.testing.assert_allclose(spread, over.std(1), rtol=1e-4, atol=1e-6)
     limit = dataset.linear.sel(metric=metric).values[-1] * epsilon0 ** POWER[metric] / reference
-    assert any(1 + y == pytest.approx(limit.mean(), rel=1e-6) for y in horizontals(axes))
+    off = pytest.approx(limit.mean() - 1, rel=1e-5, abs=1.2e-7)  # float32 knows 1 no better
+    assert any(y == off for y in horizontals(axes))
     assert 0 in horizontals(axes)
 
 

@@ -99,6 +99,7 @@ def test_the_induction_head_carries_the_response(found, wired):
 
 
 def test_shares_are_one(exact):
+    """To what is left when a dozen shares are stored in float32."""
     assert exact.attrs["dtype"] == "float64"
     total = exact.share.sum(("layer", "head")) + exact.share_mlps.sum("layer")
     np.testing.assert_allclose(total.isel(position=slice(1, None)), 1, atol=1e-6)

@@ -29,6 +29,7 @@ def study():
 
 def test_ratio_is_one_of_geometric_means_with_its_error(study):
     found = propagator.ratio(study, T0).isel(position=-1)
+    # Numbers below one, in float64.
     np.testing.assert_allclose(found["mean"], [0.25, 0.15, 0.05, -0.05, -0.15], atol=1e-12)
     np.testing.assert_allclose(found.error, 0.01 * np.sqrt(4 / 3) / 2)
     same = propagator.ratio(study, T0 // 2, distance=T0)

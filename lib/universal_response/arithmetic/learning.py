@@ -33,7 +33,8 @@ def train(settings: AdderSettings, progress: bool = False) -> LlamaForCausalLM:
     Raises:
         ValueError: no such device.
     """
-    model = initial(settings).to(resolve_device(settings.device))  # type: ignore[arg-type]
+    model: Any = initial(settings)
+    model = model.to(resolve_device(settings.device))
     tokens = torch.from_numpy(
         split(settings.withheld, settings.seed, settings.digits).training.tokens()
     )

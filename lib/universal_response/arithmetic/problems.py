@@ -118,29 +118,33 @@ def carries(problems: Problems) -> np.ndarray:
     Returns:
         bool (problem, digit), the units first.
     """
-    found, carry = [], np.zeros(len(problems), dtype=int)
+    first, second = _operand_digits(problems)
+    found, carry = np.zeros_like(first, dtype=bool), np.zeros(len(problems), dtype=bool)
     for k in range(problems.digits):
-        first, second = (each // 10**k % 10 for each in (problems.first, problems.second))
-        sums, differences = first + second + carry >= 10, first - second - carry < 0
-        found.append(np.where(problems.minus, differences, sums))
-        carry = found[-1].astype(int)
-    return np.stack(found, 1)
+        carry = found[:, k] = _outgrown(first[:, k], second[:, k], problems.minus, carry)
+    return found
 
 
 def is_cascade(problems: Problems) -> np.ndarray:
     """Whether a place carries, or borrows, only because the one before it does; (problem,)."""
-    handed = carries(problems)
-    alone = np.stack(
-        [
-            np.where(problems.minus, first < second, first + second >= 10)
-            for first, second in (
-                (problems.first // 10**k % 10, problems.second // 10**k % 10)
-                for k in range(problems.digits)
-            )
-        ],
-        1,
+    first, second = _operand_digits(problems)
+    alone = _outgrown(first, second, problems.minus[:, None], np.False_)
+    return (carries(problems) & ~alone).any(1)
+
+
+def _outgrown(
+    first: np.ndarray, second: np.ndarray, minus: np.ndarray, carry: np.ndarray | np.bool_
+) -> np.ndarray:
+    """Whether digits with what was carried, or borrowed, leave the range of one."""
+    return np.where(minus, first < second + carry, first + second + carry >= 10)
+
+
+def _operand_digits(problems: Problems) -> tuple[np.ndarray, np.ndarray]:
+    """Digits of both operands, the units first, (problem, digit)."""
+    first, second = (
+        _in_digits(each, problems.digits) for each in (problems.first, problems.second)
     )
-    return (handed & ~alone).any(1)
+    return first[:, ::-1], second[:, ::-1]
 
 
 def _in_digits(numbers: np.ndarray, digits: int) -> np.ndarray:
