@@ -17,7 +17,7 @@ from .results import load_results, made_into, save_results
 from .schema import SCHEMA_VERSIONS, kind_of, leading_bits, stored_bits
 from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings, recorded
 from .shards import code
-from .subject import describe, describe_machine, device_memory, git_commit
+from .subject import describe, describe_machine, device_memory, git_commit, opened
 from .verify import Verification, check_weights, check_weights_of, verify
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "made_into",
     "measure",
     "measure_into",
+    "opened",
     "plan",
     "recorded",
     "recorded_name",

@@ -4,15 +4,18 @@ import functools
 import json
 import platform
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.models import Provenance, architecture
+from universal_response.measurement.settings import AnySettings
+from universal_response.models import Provenance, architecture, load_model
+from universal_response.number_types import dtype_name
 from universal_response.propagation import Position, positions
 
 _PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "xarray", "universal-response")
@@ -60,6 +63,26 @@ def describe(model: TransformerBridge) -> Subject:
         bos_token(model),
         attributes,
     )
+
+
+def opened(
+    model: TransformerBridge | str, settings: AnySettings, progress: bool = False
+) -> tuple[TransformerBridge, Subject, AnySettings]:
+    """What a study begins with: the model, loaded if it is named, and what there is to know of it.
+
+    Args:
+        model: a bridge, measured as it is, or what `load_model` takes.
+        settings: of a study, with `device` and `dtype`.
+        progress: show a progress bar while loading.
+
+    Returns:
+        The settings with the number type that the model has.
+    """
+    if isinstance(model, str):
+        asked: Any = settings
+        model = load_model(model, asked.device, asked.dtype, tokenizer=False, progress=progress)
+    subject = describe(model)
+    return model, subject, replace(settings, dtype=dtype_name(subject.dtype))
 
 
 def bos_token(model: TransformerBridge) -> int | None:

@@ -1,7 +1,6 @@
 """C(l' -> l, dj): the response at l to a change that is made at l'."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,12 +18,10 @@ from universal_response.measurement import (
     RANDOM,
     SCHEMA_VERSIONS,
     Parts,
-    describe,
     identity_of,
     made_into,
+    opened,
 )
-from universal_response.models import load_model
-from universal_response.number_types import dtype_name
 from universal_response.propagation import linear_inner_products, positions
 from universal_response.propagator.settings import PropagatorSettings
 from universal_response.sequences import repeated_random_tokens, stratified_sources
@@ -56,12 +53,7 @@ def measure_propagator(
     Raises:
         ValueError: sequences longer than the model's context, or states that are not finite.
     """
-    if isinstance(model, str):
-        model = load_model(
-            model, settings.device, settings.dtype, tokenizer=False, progress=progress
-        )
-    subject = describe(model)
-    settings = replace(settings, dtype=dtype_name(subject.dtype))
+    model, subject, settings = opened(model, settings, progress)
     tokens, sources = drawn(settings, model.cfg.d_vocab)
     at, about = positions(model), subject.attributes
     parts = Parts(

@@ -1,7 +1,6 @@
 """The whole study: part after part, each kept as soon as it is finished."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,12 +16,10 @@ from universal_response.measurement import (
     RANDOM,
     SCHEMA_VERSIONS,
     Parts,
-    describe,
     identity_of,
     made_into,
+    opened,
 )
-from universal_response.models import load_model
-from universal_response.number_types import dtype_name
 from universal_response.propagation import positions
 
 PARTS: dict[str, Callable[[Material], xr.Dataset]] = {
@@ -69,12 +66,7 @@ def study_heads(
         ValueError: the model's attention is code of its own, its norms are not known, or its
             blocks add to the residual stream otherwise than by heads and MLPs.
     """
-    if isinstance(model, str):
-        model = load_model(
-            model, settings.device, settings.dtype, tokenizer=False, progress=progress
-        )
-    subject = describe(model)
-    settings = replace(settings, dtype=dtype_name(subject.dtype))
+    model, subject, settings = opened(model, settings, progress)
     material = Material(model, settings)
     known = identity_of(subject.attributes, settings, _CODE)
     parts = Parts(Path(folder) if folder else None, "heads", known)
