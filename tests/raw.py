@@ -140,35 +140,52 @@ def edited_input(module: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return module.register_forward_pre_hook(lambda _, args: (change(args[0]), *args[1:]))
 
 
-def heads_replaced(model: Any, layer: int, heads: Sequence[int], by: Tensor) -> Any:
+Places = Sequence[int] | None
+
+
+def _at(tokens: Places, new: Tensor, old: Tensor) -> Tensor:
+    """New at some places of sequences, or everywhere."""
+    found = old.clone()
+    chosen = slice(None) if tokens is None else list(tokens)
+    found[:, chosen] = new[:, chosen]
+    return found
+
+
+def heads_replaced(
+    model: Any, layer: int, heads: Sequence[int], by: Tensor, tokens: Places = None
+) -> Any:
     """The z of heads become (sequence or 1, token or 1, head, d_head)."""
     width = sizes(model)[2]
 
     def change(mixed: Tensor) -> Tensor:
         z = mixed.unflatten(-1, (-1, width)).clone()
         z[:, :, list(heads)] = by_rows(by, mixed).expand(*z.shape[:2], -1, -1)
-        return z.flatten(2).view(mixed.shape)
+        return _at(tokens, z.flatten(2).view(mixed.shape), mixed)
 
     return hooks(edited_input(mixing(model, layer), change))
 
 
-def neurons_replaced(model: Any, layer: int, neurons: Sequence[int], by: Tensor) -> Any:
+def neurons_replaced(
+    model: Any, layer: int, neurons: Sequence[int], by: Tensor, tokens: Places = None
+) -> Any:
     def change(active: Tensor) -> Tensor:
         found = active.clone()
         found[..., list(neurons)] = by_rows(by, active).expand(*active.shape[:2], -1)
-        return found
+        return _at(tokens, found, active)
 
     return hooks(edited_input(from_neurons(model, layer), change))
 
 
-def output_replaced(model: Any, layer: int, sublayer: str, by: Tensor) -> Any:
+def output_replaced(
+    model: Any, layer: int, sublayer: str, by: Tensor, tokens: Places = None
+) -> Any:
     """What a sublayer gives, after a norm of its own, and before a multiplier."""
     module = attention(model, layer) if sublayer == "attention" else blocks(model)[layer].mlp
     module = norm_after(model, layer, sublayer) or module
 
     def change(_: Any, args: Any, output: Any) -> Any:
         state = _first(output)
-        return _with_first(output, by_rows(by, state).expand(state.shape))
+        return _with_first(output, _at(tokens, by_rows(by, state).expand(state.shape), state))
 
     return hooks(module.register_forward_hook(change))
 

@@ -1,4 +1,5 @@
 from . import (
+    activations,
     arithmetic,
     claims,
     companion,
@@ -53,6 +54,7 @@ __all__ = [
     "Scaling",
     "Settings",
     "Swap",
+    "activations",
     "architecture_of",
     "arithmetic",
     "arranged_random_tokens",

@@ -41,16 +41,20 @@ def test_right_is_what_it_writes_by_itself(learned):
     np.testing.assert_array_equal(arithmetic.is_right(learned, problems).all(1), expected)
 
 
-def test_loss_is_that_of_the_result_alone(learned):
+def test_loss_is_that_of_what_is_asked_and_of_the_result_for_as_much(learned):
     tokens = torch.from_numpy(arithmetic.all_problems(1)[3:7].tokens())
     probability = learned(tokens).logits.softmax(-1)
-    each = [
-        -probability[row, place - 1, tokens[row, place]].log().item()
-        for row in range(4)
-        for place in (4, 5)
-    ]
+
+    def of(places):
+        lost = [
+            -probability[row, place - 1, tokens[row, place]].log().item()
+            for row in range(4)
+            for place in places
+        ]
+        return np.mean(lost)
+
     found = arithmetic.loss(learned, tokens, 1).item()
-    assert found == pytest.approx(np.mean(each), rel=1e-5)
+    assert found == pytest.approx(of((1, 2, 3)) + of((4, 5)), rel=1e-5)
 
 
 def test_a_seed_decides_everything():

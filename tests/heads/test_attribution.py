@@ -7,7 +7,7 @@ import runs
 import torch
 from runs import T0, TOKENS, close
 from tiny_models import LAYERS, tiny_hf_model, tiny_model
-from universal_response import heads
+from universal_response import activations, heads
 
 # Norms after sublayers, parallel blocks, factors on what is added and on logits, biases.
 FAMILIES = ("gpt2", "llama", "gemma3", "gpt_neox", "cohere", "granite", "phi", "olmo2")
@@ -29,7 +29,7 @@ def test_the_parts_make_the_logit_difference(family):
 @pytest.mark.parametrize("family", ["gpt2", "gemma3"])
 def test_the_parts_in_float32(family):
     model, hf = tiny_model(family), tiny_hf_model(family)
-    of, unembedding = heads.outputs(TOKENS, model), heads.unembedding_of(model)
+    of, unembedding = activations.outputs(TOKENS, model), activations.unembedding_of(model)
     with torch.no_grad():
         expected = runs.difference(hf(TOKENS).logits)
     close(heads.direct_attribution(of, model, unembedding).total, expected, within=3e-6)
@@ -68,7 +68,7 @@ def test_the_scale_of_another_run_may_be_held(family):
     with plain.uncast():
         of = runs.outputs(family)
         zeros = [torch.zeros_like(each[:1]) for each in of.z]
-        other = heads.outputs(TOKENS, model, heads.replaced([(0, 1)], zeros))
+        other = activations.outputs(TOKENS, model, heads.replaced([(0, 1)], zeros))
         found = heads.direct_attribution(other, model, unembedding, scale_of=of)
     along = frozen(family)
     close(found.total, along(other.states[-1]))
@@ -134,7 +134,7 @@ def mean_difference(family):
 def test_direct_effects(family):
     """With the head replaced in the input of the final norm alone."""
     hf, of, model = runs.hf_model(family), runs.outputs(family), runs.bridge(family)
-    by = heads.mean_by_position(runs.outputs(family, OTHERS))
+    by = activations.mean_by_position(runs.outputs(family, OTHERS))
     metric = runs.metric_of(family)
     with plain.uncast():
         found = heads.direct_effects(of, model, by, runs.unembedding(family), metric)

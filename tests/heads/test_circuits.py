@@ -6,7 +6,7 @@ import pytest
 import raw
 import torch
 from tiny_models import bridged, random_tokens, tiny_hf_model, tiny_model
-from universal_response import heads
+from universal_response import activations, heads
 from universal_response.heads import Factors
 
 T = 8
@@ -112,7 +112,7 @@ def captured(request):
     with raw.hooks(*handles), plain.uncast(), plain._exact(hf), torch.no_grad():
         attended = raw.attended(hf, TOKENS)[layer]
     bridge = bridged(without_biases(request.param))
-    return hf, bridge, heads.layer_weights(bridge)[layer], seen, attended
+    return hf, bridge, activations.layer_weights(bridge)[layer], seen, attended
 
 
 def before_norm(hf, seen, name, head):
@@ -166,7 +166,7 @@ def test_what_heads_write_is_made_by_the_ov_circuit(captured):
 
 def test_circuits_of_centred_norms_do_not_see_the_mean():
     """What all entries of a vector have in common is no part of what a LayerNorm gives."""
-    weights = heads.layer_weights(bridged(without_biases("gpt2")))[1]
+    weights = activations.layer_weights(bridged(without_biases("gpt2")))[1]
     same = torch.ones(32, dtype=torch.float64)
     qk, ov = heads.qk_circuit(weights, 2), heads.ov_circuit(weights, 2)
     for seen in (same @ qk.left, qk.right @ same, same @ ov.left):
@@ -175,7 +175,7 @@ def test_circuits_of_centred_norms_do_not_see_the_mean():
 
 def test_overlaps_of_tokens():
     hf, bridge = tiny_hf_model("gpt2"), tiny_model("gpt2")
-    found = heads.token_overlap(bridge, heads.unembedding_of(bridge))
+    found = heads.token_overlap(bridge, activations.unembedding_of(bridge))
     embedding = hf.get_input_embeddings().weight.double()
     embedding = embedding - embedding.mean(-1, keepdim=True)
     normed = embedding / embedding.square().mean(-1, keepdim=True).sqrt()
@@ -194,7 +194,7 @@ WIRED = {make.__name__: make for make in hand_wired.ALL}
 
 def compositions(wired):
     """Of the receiver with every head of layer 0."""
-    first, second = heads.layer_weights(wired.bridge)
+    first, second = activations.layer_weights(wired.bridge)
     turn = None
     if wired.bridge.cfg.n_key_value_heads is not None:
         (turn,) = heads.rotations(wired.bridge, 1, torch.tensor([15]))
@@ -223,17 +223,17 @@ def test_no_other_sender_does(name):
 @pytest.mark.parametrize("name", WIRED)
 def test_the_receiver_copies(name):
     wired = WIRED[name]()
-    unembedding = heads.unembedding_of(wired.bridge)
+    unembedding = activations.unembedding_of(wired.bridge)
     overlap = heads.token_overlap(wired.bridge, unembedding)
-    second = heads.layer_weights(wired.bridge)[1]
+    second = activations.layer_weights(wired.bridge)[1]
     circuit = heads.ov_circuit(second, wired.receiver[1])
     assert float(heads.positive_share(circuit, overlap["copying"])) > 0.99
 
 
 def test_duplicate_token_heads_match():
     wired = WIRED["gpt2_off_by_one"]()
-    overlap = heads.token_overlap(wired.bridge, heads.unembedding_of(wired.bridge))
-    second = heads.layer_weights(wired.bridge)[1]
+    overlap = heads.token_overlap(wired.bridge, activations.unembedding_of(wired.bridge))
+    second = activations.layer_weights(wired.bridge)[1]
     for head in range(4):
         share = heads.positive_share(heads.qk_circuit(second, head), overlap["matching"])
         if wired.roles[1, head] == "duplicate":

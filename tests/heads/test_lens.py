@@ -7,7 +7,7 @@ import raw
 import runs
 import torch
 from runs import T0, TOKENS, close
-from universal_response import heads
+from universal_response import activations, heads
 from universal_response.propagation import positions
 
 
@@ -35,8 +35,8 @@ def test_an_induction_circuit(make):
     wired = make()
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randperm(hand_wired.VOCABULARY, generator=generator)[None, :12].repeat(1, 2)
-    of = heads.outputs(tokens, wired.bridge)
-    found = heads.logit_lens(of, heads.unembedding_of(wired.bridge))
+    of = activations.outputs(tokens, wired.bridge)
+    found = heads.logit_lens(of, activations.unembedding_of(wired.bridge))
     assert float(found.log_probability[:3].exp().max()) < 0.5
     assert float(found.log_probability[3:].exp().min()) > 0.99
     assert float(found.rank[3:].max()) == 0

@@ -8,7 +8,7 @@ import runs
 import torch
 from runs import TOKENS, close
 from tiny_models import LAYERS
-from universal_response import heads
+from universal_response import activations, heads
 from universal_response.propagation import PatchEdge, ReplaceHeads
 
 FAMILIES = ("gpt2", "gemma3", "gpt_neox")
@@ -47,7 +47,7 @@ def test_outputs_are_those_of_the_model(family):
 
 def test_means_by_position():
     of = runs.outputs("gpt2", OTHERS)
-    found = heads.mean_by_position(of)
+    found = activations.mean_by_position(of)
     for mean, z in zip(found, of.z, strict=True):
         close(mean, ((z[0] + z[1] + z[2]) / 3)[None])
 
@@ -58,7 +58,7 @@ def test_means_by_position():
 def replacements(family):
     of = runs.outputs(family, OTHERS)
     return {
-        "means": heads.mean_by_position(of),
+        "means": activations.mean_by_position(of),
         "zeros": [torch.zeros_like(z[:1, :1]) for z in of.z],
         "another run": [z[:2] for z in of.z],
     }
@@ -133,13 +133,13 @@ class Circuit:
     def __init__(self, make):
         self.wired = make()
         self.tokens = distinct(2, seed=0)
-        self.of = heads.outputs(self.tokens, self.wired.bridge)
-        others = heads.outputs(distinct(24, seed=1), self.wired.bridge)
+        self.of = activations.outputs(self.tokens, self.wired.bridge)
+        others = activations.outputs(distinct(24, seed=1), self.wired.bridge)
         self.by = {
-            "means": heads.mean_by_position(others),
+            "means": activations.mean_by_position(others),
             "zeros": [torch.zeros_like(z[:1, :1]) for z in others.z],
         }
-        self.unembedding = heads.unembedding_of(self.wired.bridge)
+        self.unembedding = activations.unembedding_of(self.wired.bridge)
 
     def metric(self, normed):
         return heads.predictions(normed, self.tokens, self.unembedding).logit_difference.mean(1)

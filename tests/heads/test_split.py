@@ -8,7 +8,7 @@ import runs
 import torch
 from runs import TOKENS, close
 from tiny_models import LAYERS, tiny_model
-from universal_response import heads, metrics
+from universal_response import activations, heads, metrics
 from universal_response.heads import split
 from universal_response.propagation import (
     TOKENS_PER_PASS,
@@ -208,7 +208,7 @@ def test_a_part_is_the_change_with_the_other_frozen(what, part, epsilon):
         edits, how = [FreezeHeads(layer, [head], what)], {"sources": SOURCES, "observe": {"z": z}}
         with plain.uncast():
             list(chunked_inner_products(TOKENS, model, [chunk], edits=edits, **how))
-        out = heads.layer_weights(model)[layer].mixed[head]
+        out = activations.layer_weights(model)[layer].mixed[head]
         expected = torch.stack([seen[at][head] for at in pairs(found)]) @ out
         close(found.heads[:, layer, head, heads.PARTS.index(part)], expected)
 

@@ -219,6 +219,13 @@ def cases(family):
         "each sequence": [heads],
         "whole layer": [ReplaceHeads(1, range(4), drawn(SEQUENCES, 1, 4, D_HEAD))],
         "neurons": [neurons],
+        "some tokens": [
+            ReplaceHeads(0, [1, 2], drawn(SEQUENCES, T, 2, D_HEAD), [0, 3]),
+            ReplaceHeads(0, [1], drawn(1, 1, 1, D_HEAD, seed=1), [5]),
+            ReplaceNeurons(1, [7, 0, 40], drawn(1, T, 3), [T - 1, 2]),
+            ReplaceOutput(1, "attention", drawn(1, T, WIDTH), [4]),
+            ReplaceOutput(2, "mlp", drawn(SEQUENCES, 1, WIDTH), [1, 6]),
+        ],
         "attention": [ReplaceOutput(1, "attention", drawn(1, T, WIDTH))],
         "mlp": [ReplaceOutput(1, "mlp", drawn(SEQUENCES, 1, WIDTH))],
         "queries": [edge((0, 1), 1, [2], "queries", 1)],
@@ -251,16 +258,16 @@ def cases(family):
 EDITS = [(family, name) for family in ("gpt2", "gemma3") for name in cases(family)] + [
     (family, name)
     for family in set(FAMILIES) - {"gpt2", "gemma3"}
-    for name in ("each sequence", "several edges", "all kinds", "senders together")
+    for name in ("each sequence", "some tokens", "several edges", "all kinds", "senders together")
 ]
 
 
 def done_to(hf, edits):
     """The same edits as hooks."""
     contexts = {
-        ReplaceHeads: lambda e: raw.heads_replaced(hf, e.layer, e.heads, e.by),
-        ReplaceNeurons: lambda e: raw.neurons_replaced(hf, e.layer, e.neurons, e.by),
-        ReplaceOutput: lambda e: raw.output_replaced(hf, e.layer, e.sublayer, e.by),
+        ReplaceHeads: lambda e: raw.heads_replaced(hf, e.layer, e.heads, e.by, e.tokens),
+        ReplaceNeurons: lambda e: raw.neurons_replaced(hf, e.layer, e.neurons, e.by, e.tokens),
+        ReplaceOutput: lambda e: raw.output_replaced(hf, e.layer, e.sublayer, e.by, e.tokens),
     }
     edges = [e for e in edits if isinstance(e, PatchEdge)]
     return raw.all_of(
@@ -285,6 +292,8 @@ EPSILONS = [0.05, 1.0]
 CHANGED = [
     ("gpt2", "all kinds"),
     ("gpt2", "attention"),
+    ("gpt2", "some tokens"),
+    ("gemma3", "some tokens"),
     ("llama", "senders together"),
     ("gemma3", "all kinds"),
     ("gpt_neox", "all kinds"),
@@ -406,6 +415,7 @@ REFUSED = {
         "(2 or 1, 8 or 1, 32)",
     ),
     "head": ("llama", ReplaceHeads(0, [4], ONE), "head 4 is not one of 0 .. 3"),
+    "token": ("llama", ReplaceHeads(0, [0], ONE, [8]), "token 8 is not one of 0 .. 7"),
     "shape of heads": (
         "llama",
         ReplaceHeads(0, [0, 1], ONE),

@@ -1,3 +1,4 @@
+from .folder import settings_in, train_into
 from .learning import is_right, loss, train
 from .network import configuration
 from .problems import (
@@ -32,6 +33,8 @@ __all__ = [
     "loss",
     "places",
     "problems_in",
+    "settings_in",
     "split",
     "train",
+    "train_into",
 ]

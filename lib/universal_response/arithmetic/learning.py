@@ -60,10 +60,14 @@ def part_of_rate(done: int, settings: AdderSettings) -> float:
 
 
 def loss(model: LlamaForCausalLM, tokens: Int[Tensor, "problem place"], digits: int) -> Tensor:
-    """Mean of minus the log probability of the digits of the result."""
+    """Mean of minus the log probability of what is asked and, for as much, of the result.
+
+    What is asked is learned too, so that it has a likelihood under the model.
+    """
+    logits = model(tokens).logits[:, :-1]
+    each = F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
     n = digits + 1
-    logits = model(tokens).logits[:, -n - 1 : -1]
-    return F.cross_entropy(logits.flatten(0, 1), tokens[:, -n:].flatten())
+    return each[:, :-n].mean() + each[:, -n:].mean()
 
 
 @torch.no_grad()

@@ -11,8 +11,6 @@ from .circuits import (
     token_overlap,
 )
 from .lens import Lens, logit_lens
-from .logits import Unembedding, unembedding_of
-from .outputs import Metric, Outputs, mean_by_position, outputs
 from .replacing import By, Head, all_heads, each_replaced, edge_patched, edges, kept, replaced, run
 from .rotary import rotations
 from .scores import (
@@ -34,7 +32,6 @@ from .study import (
     verify_heads,
 )
 from .summaries import CLASSES
-from .weights import LayerWeights, layer_weights, norm_of
 
 __all__ = [
     "CLASSES",
@@ -45,13 +42,9 @@ __all__ = [
     "Factors",
     "Head",
     "HeadSettings",
-    "LayerWeights",
     "Lens",
-    "Metric",
-    "Outputs",
     "Predictions",
     "SplitChanges",
-    "Unembedding",
     "all_heads",
     "attention_scores",
     "attribution_patching",
@@ -67,12 +60,8 @@ __all__ = [
     "induction",
     "k_composition",
     "kept",
-    "layer_weights",
     "logit_lens",
     "loss",
-    "mean_by_position",
-    "norm_of",
-    "outputs",
     "ov_circuit",
     "positive_share",
     "predictions",
@@ -91,6 +80,5 @@ __all__ = [
     "sum_error",
     "summaries",
     "token_overlap",
-    "unembedding_of",
     "verify_heads",
 ]

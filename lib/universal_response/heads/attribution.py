@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from universal_response.activations.components import components, rewritten
+from universal_response.activations.logits import Unembedding
+from universal_response.activations.outputs import Metric, Outputs
+from universal_response.activations.weights import layer_weights
 from universal_response.heads.behaviour import queries
-from universal_response.heads.components import components, rewritten
-from universal_response.heads.logits import Unembedding
-from universal_response.heads.outputs import Metric, Outputs
-from universal_response.heads.weights import layer_weights
 from universal_response.propagation import Start, forward
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from universal_response.heads.logits import Unembedding
+from universal_response.activations.logits import Unembedding
 
 
 @dataclass(frozen=True)

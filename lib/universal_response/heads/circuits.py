@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.heads.logits import Unembedding
-from universal_response.heads.weights import LayerWeights
+from universal_response.activations.logits import Unembedding
+from universal_response.activations.weights import LayerWeights
 from universal_response.propagation import Norm
 
 

@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.heads.components import components
-from universal_response.heads.outputs import Outputs
+from universal_response.activations.components import components
+from universal_response.activations.outputs import Outputs
+from universal_response.activations.weights import LayerWeights, layer_weights
 from universal_response.heads.replacing import Head
 from universal_response.heads.rotary import rotations
-from universal_response.heads.weights import LayerWeights, layer_weights
 from universal_response.propagation import Norm, read
 
 

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from universal_response.activations.logits import Unembedding
+from universal_response.activations.outputs import Outputs
 from universal_response.heads.behaviour import predictions, queries
-from universal_response.heads.logits import Unembedding
-from universal_response.heads.outputs import Outputs
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.heads.outputs import Metric, Outputs
+from universal_response.activations.outputs import Metric, Outputs
 from universal_response.propagation import (
     Edit,
     PatchEdge,

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.heads.weights import LayerWeights, layer_weights, of_layers
+from universal_response.activations.weights import LayerWeights, layer_weights, of_layers
 from universal_response.propagation import (
     Index,
     Position,

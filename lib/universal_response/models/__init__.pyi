@@ -20,6 +20,7 @@ from .weights import (
     is_here,
     weights_sha256,
 )
+from .writing import shipped_name, write_weights, write_whole
 
 __all__ = [
     "MODELS",
@@ -47,7 +48,10 @@ __all__ = [
     "reference_architecture",
     "reference_config",
     "resolve_device",
+    "shipped_name",
     "title",
     "weights_sha256",
     "without_weights",
+    "write_weights",
+    "write_whole",
 ]

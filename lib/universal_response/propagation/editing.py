@@ -17,6 +17,7 @@ from universal_response.propagation.edits import (
     ReplaceHeads,
     ReplaceNeurons,
     ReplaceOutput,
+    rows_edited,
     rows_of,
 )
 from universal_response.propagation.parts import Parts
@@ -106,7 +107,8 @@ class Editing:
         for edit in self._of(ReplaceHeads, layer):
             by = torch.zeros(z.shape[1:], dtype=z.dtype, device=z.device)
             by[:, list(edit.heads)] = rows_of(edit.by, self.index, by)
-            z = torch.where(_mask(edit.heads, z.shape[2], z)[:, None], by[None], z)
+            here = rows_edited(edit, self.index)[:, None, None]
+            z = torch.where(_mask(edit.heads, z.shape[2], z)[:, None] & here, by[None], z)
         for edge in self.edits:
             if isinstance(edge, PatchEdge) and edge.sender[0] == layer:
                 sent = z[:, :, edge.sender[1]]
@@ -149,7 +151,8 @@ class Editing:
             (x,) = args
             by = torch.zeros((len(self.index.target), x.shape[-1]), dtype=x.dtype, device=x.device)
             by[:, list(edit.neurons)] = rows_of(edit.by, self.index, by)
-            return (torch.where(_mask(edit.neurons, x.shape[-1], x), by.view(x.shape), x),)
+            here = rows_edited(edit, self.index)[:, None] & _mask(edit.neurons, x.shape[-1], x)
+            return (torch.where(here.view(x.shape), by.view(x.shape), x),)
 
         return before
 
@@ -157,7 +160,8 @@ class Editing:
         def after(module: object, args: tuple, output: Any) -> Any:
             state = output[0] if isinstance(output, tuple) else output
             by = rows_of(edit.by, self.index, state).view(state.shape)
-            state = torch.where(torch.ones_like(by, dtype=torch.bool), by, state)
+            here = rows_edited(edit, self.index)[:, None].expand(-1, by.shape[-1])
+            state = torch.where(here.view(by.shape), by, state)
             return (state, *output[1:]) if isinstance(output, tuple) else state
 
         return after

@@ -28,11 +28,13 @@ class ReplaceHeads:
         layer: the block.
         heads: of that block.
         by: (sequence or 1, token or 1, head, d_head), as many heads as are replaced.
+        tokens: where, places in a sequence; everywhere if None.
     """
 
     layer: int
     heads: Sequence[int]
     by: Tensor
+    tokens: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +45,13 @@ class ReplaceNeurons:
         layer: the block.
         neurons: of its MLP.
         by: (sequence or 1, token or 1, neuron), as many as are replaced.
+        tokens: where, places in a sequence; everywhere if None.
     """
 
     layer: int
     neurons: Sequence[int]
     by: Tensor
+    tokens: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +64,13 @@ class ReplaceOutput:
         layer: the block.
         sublayer: `attention` or `mlp`.
         by: (sequence or 1, token or 1, d_model).
+        tokens: where, places in a sequence; everywhere if None.
     """
 
     layer: int
     sublayer: Literal["attention", "mlp"]
     by: Tensor
+    tokens: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,13 @@ def rows_of(by: Tensor, index: Index, like: Tensor) -> Tensor:
     return by.to(device=like.device, dtype=like.dtype)[sequence, token]
 
 
+def rows_edited(edit: ReplaceHeads | ReplaceNeurons | ReplaceOutput, index: Index) -> Tensor:
+    """Which rows of a pass an edit is made in, (row,)."""
+    if edit.tokens is None:
+        return torch.ones_like(index.target, dtype=torch.bool)
+    return torch.isin(index.target, index.target.new_tensor(list(edit.tokens)))
+
+
 def check_edits(
     edits: Sequence[Edit],
     blocks: Sequence[Parts],
@@ -163,6 +176,8 @@ def _check(edit: Edit, blocks: Sequence[Parts], heads: Heads, of: tuple[int, int
         _one_of(name, "head", edit.heads, heads.n_heads)
     if isinstance(edit, ReplaceHeads):
         _shaped(name, edit.by, (len(edit.heads), heads.width), of)
+    if isinstance(edit, ReplaceHeads | ReplaceNeurons | ReplaceOutput):
+        _one_of(name, "token", edit.tokens or (), of[1])
     if isinstance(edit, FreezeHeads) and edit.what not in ("pattern", "values"):
         raise ValueError(f"{name}: what={edit.what}; choose from pattern, values")
     if isinstance(edit, PatchEdge):

@@ -5,13 +5,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from universal_response.activations.outputs import Metric, Outputs, outputs
 from universal_response.heads.attribution import (
     attribution_patching,
     direct_attribution,
     direct_effects,
 )
 from universal_response.heads.behaviour import loss
-from universal_response.heads.outputs import Metric, Outputs, outputs
 from universal_response.heads.replacing import By, Head, each_replaced, replaced, run
 from universal_response.heads.study.material import Material, mean_and_sem, numbers
 from universal_response.heads.summaries import CLASSES

@@ -4,6 +4,13 @@ import numpy as np
 import torch
 import xarray as xr
 
+from universal_response.activations.neurons import (
+    first_order_effects,
+    neuron_activations,
+    neurons_replaced,
+)
+from universal_response.activations.outputs import outputs
+from universal_response.activations.probes import probe
 from universal_response.heads.attribution import attribution_patching
 from universal_response.heads.circuit import (
     Judge,
@@ -12,9 +19,6 @@ from universal_response.heads.circuit import (
     minimality,
     removal,
 )
-from universal_response.heads.neurons import activations, first_order_effects, neurons_replaced
-from universal_response.heads.outputs import outputs
-from universal_response.heads.probes import probe
 from universal_response.heads.replacing import Head
 from universal_response.heads.study.material import Material, numbers
 from universal_response.heads.subspaces import overlap, position_and_token_spaces
@@ -143,9 +147,9 @@ def neurons(material: Material) -> xr.Dataset:
     metric = material.logit_difference(of.tokens)
     means = [
         each.mean(0, keepdim=True)
-        for each in activations(outputs(material.means_of, material.model), material.model)
+        for each in neuron_activations(outputs(material.means_of, material.model), material.model)
     ]
-    here = activations(of, material.model)
+    here = neuron_activations(of, material.model)
     effects = [
         first_order_effects(of, material.model, layer, here[layer], by, metric)
         for layer, by in enumerate(means)

@@ -10,14 +10,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from universal_response.activations.logits import Unembedding, unembedding_of
+from universal_response.activations.outputs import Metric, Outputs, mean_by_position, outputs
+from universal_response.activations.weights import LayerWeights, layer_weights
 from universal_response.heads.behaviour import predictions
-from universal_response.heads.logits import Unembedding, unembedding_of
-from universal_response.heads.outputs import Metric, Outputs, mean_by_position, outputs
 from universal_response.heads.replacing import Head
 from universal_response.heads.scores import SCORES, attention_scores
 from universal_response.heads.study.settings import HeadSettings
 from universal_response.heads.summaries import CLASSES
-from universal_response.heads.weights import LayerWeights, layer_weights
 from universal_response.response import above, holm, mean_and_error
 from universal_response.sequences import repeated_random_tokens
 

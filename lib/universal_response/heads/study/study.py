@@ -45,7 +45,7 @@ PARTS: dict[str, Callable[[Material], xr.Dataset]] = {
 }
 
 # What decides the numbers of a part.
-_CODE = ("propagation", "perturbation", "metrics", "heads")
+_CODE = ("propagation", "perturbation", "metrics", "activations", "heads")
 
 
 def study_heads(

@@ -6,6 +6,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from universal_response.activations.outputs import Outputs, outputs
 from universal_response.heads.circuits import (
     Factors,
     k_composition,
@@ -16,7 +17,6 @@ from universal_response.heads.circuits import (
     token_overlap,
 )
 from universal_response.heads.keys import key_split
-from universal_response.heads.outputs import Outputs, outputs
 from universal_response.heads.replacing import Head
 from universal_response.heads.replacing import edges as edges_between
 from universal_response.heads.rotary import rotations

@@ -1,19 +1,16 @@
 """Train into a folder: weights, architecture, how they came about, and a film if wanted."""
 
 import json
-import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from safetensors.torch import save
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import GPT2LMHeadModel
 
 from universal_response.measurement import describe, save_results
-from universal_response.models import MODELS, load_model, weights_sha256
+from universal_response.models import load_model, shipped_name, write_weights, write_whole
 from universal_response.training import checkpoints
 from universal_response.training.gpt2.behaviour import judged
 from universal_response.training.gpt2.description import command, described
@@ -23,7 +20,7 @@ from universal_response.training.gpt2.learning import train
 from universal_response.training.gpt2.settings import Gpt2Settings
 from universal_response.training.gpt2.state import State
 
-WEIGHTS, PROVENANCE = "model.safetensors", "provenance.json"
+PROVENANCE = "provenance.json"
 
 
 def train_into(
@@ -57,28 +54,14 @@ def train_into(
         camera.check_begun()
     state = train(settings, parts, progress, camera.observe if camera else None)
     write_weights(folder, state.model)
-    shipped = _shipped(folder)
+    shipped = shipped_name(folder)
     model = load_model(shipped or str(folder.resolve()), settings.device, tokenizer=False)
     about = _provenance(model, settings, state)
-    _write(folder / PROVENANCE, f"{json.dumps(about, indent=1)}\n".encode())
+    write_whole(folder / PROVENANCE, f"{json.dumps(about, indent=1)}\n".encode())
     if camera and film:
         save_results(_told(camera.joined(model), shipped or str(folder), model, about), film)
     shutil.rmtree(parts)
     return about
-
-
-def write_weights(folder: Path, model: GPT2LMHeadModel) -> None:
-    """Write config.json and model.safetensors; tied weights are written once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.config.save_pretrained(folder)
-    weights = {name: each.detach().cpu().contiguous() for name, each in model.named_parameters()}
-    _write(folder / WEIGHTS, save(weights, {"format": "pt"}))
-
-
-def _shipped(folder: Path) -> str | None:
-    """Name of the shipped model that the one in a folder is, bit for bit."""
-    digest = weights_sha256(str(folder))
-    return next((each.name for each in MODELS if each.shipped and each.sha256 == digest), None)
 
 
 def _provenance(model: TransformerBridge, settings: Gpt2Settings, state: State) -> dict[str, Any]:
@@ -104,10 +87,3 @@ def _told(
     """A film with the attributes of its last frame's model, which has this name."""
     told = {each: about[each] for each in ("created", "wall_time_s")} | {"model": name}
     return film.assign_attrs(describe(model).attributes | told)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Complete or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

@@ -5,11 +5,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.heads.outputs import Metric, Outputs
+from universal_response.activations.outputs import Metric, Outputs
 from universal_response.propagation import ReplaceNeurons, Seen, forward
 
 
-def activations(
+def neuron_activations(
     of: Outputs, model: TransformerBridge
 ) -> list[Float[Tensor, "sequence token neuron"]]:
     """Of every layer what the last matrix of the MLP multiplies."""

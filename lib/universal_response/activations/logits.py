@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response.heads.weights import norm_of
+from universal_response.activations.weights import norm_of
 from universal_response.propagation import Norm
 
 # Numbers of logits held at a time.

@@ -6,7 +6,7 @@ import raw
 import runs
 import torch
 from runs import TOKENS, close
-from universal_response.heads import logits
+from universal_response.activations import logits
 
 # A cap, factors on logits, biases, attention that is code of its own.
 FAMILIES = ("gpt2", "gemma2", "cohere", "granite", "phi", "gptj")

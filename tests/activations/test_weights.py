@@ -4,7 +4,7 @@ import pytest
 import raw
 import torch
 from tiny_models import FAMILIES, LAYERS, tiny_hf_model, tiny_model
-from universal_response import heads
+from universal_response import activations
 
 # Apart, and side by side in one matrix in three different orders.
 KEPT = ("gpt2", "llama", "gpt_neox", "phi3", "granite", "gemma3")
@@ -14,7 +14,7 @@ KEPT = ("gpt2", "llama", "gpt_neox", "phi3", "granite", "gemma3")
 def test_weights_of_heads(family):
     hf, layer = tiny_hf_model(family), 1
     n_heads, n_key_heads, width = raw.sizes(hf)
-    found = heads.layer_weights(tiny_model(family))
+    found = activations.layer_weights(tiny_model(family))
     assert len(found) == LAYERS
     mine = found[layer]
     assert (mine.n_heads, mine.n_shared) == (n_heads, n_heads // n_key_heads)
@@ -41,7 +41,7 @@ NORMED = {
 @pytest.mark.parametrize("family", NORMED)
 def test_norms_of_heads(family):
     hf, layer = tiny_hf_model(family), 2
-    mine = heads.layer_weights(tiny_model(family))[layer]
+    mine = activations.layer_weights(tiny_model(family))[layer]
     norms = (mine.norm, mine.norm_after, mine.query_norm, mine.key_norm)
     places = (raw.blocks(hf)[layer],) * 2 + (raw.attention(hf, layer),) * 2
     for norm, place, name in zip(norms, places, NORMED[family], strict=True):
@@ -65,12 +65,12 @@ NOT_KNOWN = {"stablelm": "StableLmLayerNormPerHead", "olmo": "OlmoLayerNorm"}
 
 def test_every_family_has_weights_of_heads():
     for family in set(FAMILIES) - set(NOT_KNOWN):
-        assert len(heads.layer_weights(tiny_model(family))) == LAYERS
+        assert len(activations.layer_weights(tiny_model(family))) == LAYERS
     for family, norm in NOT_KNOWN.items():
         with pytest.raises(ValueError, match=rf"^model: {norm} is neither LayerNorm nor RMSNorm"):
-            heads.layer_weights(tiny_model(family))
+            activations.layer_weights(tiny_model(family))
 
 
 def test_a_module_that_is_no_norm():
     with pytest.raises(ValueError, match=r"^model: GELU is neither .*; its heads cannot be told"):
-        heads.norm_of(torch.nn.GELU(), 8)
+        activations.norm_of(torch.nn.GELU(), 8)

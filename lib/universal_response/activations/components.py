@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from universal_response.heads.outputs import Outputs
-from universal_response.heads.weights import LayerWeights, of_layers
+from universal_response.activations.outputs import Outputs
+from universal_response.activations.weights import LayerWeights, of_layers
 
 
 @dataclass(frozen=True)

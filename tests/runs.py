@@ -8,7 +8,7 @@ import raw
 import torch
 from tiny_models import VOCABULARY, bridged, random_weights, tiny_hf_model
 from torch import Tensor
-from universal_response import heads
+from universal_response import activations, heads
 
 T0 = 5
 SEQUENCES = 2
@@ -44,14 +44,14 @@ def bridge(family: str) -> Any:
 
 
 @functools.cache
-def unembedding(family: str) -> heads.Unembedding:
-    return heads.unembedding_of(bridge(family))
+def unembedding(family: str) -> activations.Unembedding:
+    return activations.unembedding_of(bridge(family))
 
 
-def outputs(family: str, tokens: Tensor = TOKENS) -> heads.Outputs:
+def outputs(family: str, tokens: Tensor = TOKENS) -> activations.Outputs:
     model = bridge(family)
     with plain.uncast():
-        return heads.outputs(tokens, model)
+        return activations.outputs(tokens, model)
 
 
 def hf_run(family: str, tokens: Tensor = TOKENS, **asked: bool) -> Any:
@@ -87,7 +87,7 @@ def _difference(logits: Tensor, block: list[int], k: int) -> Tensor:
     return logits[right] - sum(others) / len(others)
 
 
-def metric_of(family: str, tokens: Tensor = TOKENS) -> heads.Metric:
+def metric_of(family: str, tokens: Tensor = TOKENS) -> activations.Metric:
     """The library's: the mean logit difference of every sequence."""
 
     def metric(normed: Tensor) -> Tensor:
