@@ -335,7 +335,7 @@ def copied(tmp_path, monkeypatch):
 
 
 def test_shipped_models_are_those_in_the_library():
-    assert sorted(path.name for path in models.SHIPPED.iterdir()) == SHIPPED
+    assert sorted(path.name for path in models.SHIPPED.iterdir()) == sorted(SHIPPED)
     assert SHIPPED
     for name in SHIPPED:
         files = sorted(path.name for path in (models.SHIPPED / name).iterdir())
@@ -364,10 +364,11 @@ def test_shipped_weights_are_those_of_the_file_bit_for_bit(name):
     file = models.SHIPPED / name / "model.safetensors"
     stored = load_file(file)
     model = load_model(name, device="cpu", tokenizer=False).original_model
-    tokens = torch.arange(10)[None]
-    plain = transformers.GPT2LMHeadModel(models.reference_config(name)).eval()
+    tokens = torch.arange(9)[None]
+    plain = transformers.AutoModelForCausalLM.from_config(models.reference_config(name)).eval()
     absent, unknown = plain.load_state_dict(stored, strict=False)
-    assert (absent, unknown) == (["lm_head.weight"], [])
+    tied = plain.config.tie_word_embeddings
+    assert (absent, unknown) == (["lm_head.weight"] if tied else [], [])
     assert {each.dtype for each in stored.values()} == {torch.float32}
     with torch.no_grad():
         # Two ways through the same weights in float32: logits up to 16 differ by 2e-5.

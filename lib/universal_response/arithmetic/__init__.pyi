@@ -1,4 +1,4 @@
-from .folder import settings_in, train_into
+from .folder import train_into
 from .learning import is_right, loss, train
 from .network import configuration
 from .problems import (
@@ -22,6 +22,7 @@ from .study import (
     study_arithmetic_into,
     verify_arithmetic,
 )
+from .told import settings_in, settings_of_training
 
 __all__ = [
     "EQUALS",
@@ -43,6 +44,7 @@ __all__ = [
     "places",
     "problems_in",
     "settings_in",
+    "settings_of_training",
     "split",
     "study_arithmetic",
     "study_arithmetic_into",

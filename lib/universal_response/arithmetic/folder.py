@@ -13,10 +13,9 @@ from transformers import LlamaForCausalLM
 from universal_response.arithmetic.learning import is_right, train
 from universal_response.arithmetic.settings import AdderSettings
 from universal_response.arithmetic.splits import split
+from universal_response.arithmetic.told import PROVENANCE
 from universal_response.measurement import describe_machine
 from universal_response.models import weights_sha256, write_weights, write_whole
-
-PROVENANCE = "provenance.json"
 
 
 def train_into(
@@ -60,22 +59,6 @@ def accuracy(model: LlamaForCausalLM, settings: AdderSettings) -> dict[str, floa
         for name, part in parts.items()
         if len(part)
     }
-
-
-def settings_in(folder: str | Path) -> AdderSettings:
-    """The settings of a training, as provenance.json beside its weights tells them.
-
-    Raises:
-        ValueError: there is none, or it is of another task.
-    """
-    file = Path(folder) / PROVENANCE
-    try:
-        return AdderSettings(**json.loads(file.read_text())["settings"])
-    except (OSError, KeyError, TypeError, json.JSONDecodeError):
-        raise ValueError(
-            f"model={folder}: {file.name} there does not tell of a training to add; give a folder "
-            "that `universal-response train adder` has written, or a registered adder"
-        ) from None
 
 
 def command(settings: AdderSettings) -> str:

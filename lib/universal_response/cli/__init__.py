@@ -1,4 +1,4 @@
-"""Command line: measure, prompt, verify, heads, propagator, train, figures, and more."""
+"""Command line: measure, prompt, verify, heads, propagator, arithmetic, train, and more."""
 
 import os
 import sys
@@ -22,6 +22,7 @@ app.command("verify")(measuring.verify)
 app.command("controls")(measuring.measure_controls)
 app.command("heads")(studying.study_heads)
 app.command("propagator")(studying.measure_propagator)
+app.command("arithmetic")(studying.study_arithmetic)
 train = typer.Typer(no_args_is_help=True, help="Train a model, and watch how induction is learned.")
 train.command("letters")(learning.train_letters)
 train.command("gpt2-induction")(learning.train_gpt2)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from universal_response import (
+    arithmetic,
     controls,
     heads,
     measurement,
@@ -266,6 +267,8 @@ def _verify_one(path: Path, quick: bool) -> bool:
             outcome = training.verify_training(dataset)
         elif kind == "film":
             outcome = training.gpt2.verify_film(dataset)
+        elif kind == "arithmetic":
+            outcome = arithmetic.verify_arithmetic(dataset)
         else:
             model = _loaded(dataset.attrs["model"], dataset.attrs["dtype"])
             if kind == "heads":

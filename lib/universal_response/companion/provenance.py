@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from universal_response.arithmetic.study.settings import ArithmeticSettings
 from universal_response.heads import HeadSettings
 from universal_response.measurement import (
     DEFAULT_EPSILONS,
@@ -47,6 +48,9 @@ def command(dataset: xr.Dataset) -> str:
     if kind_of(dataset) == "propagator":
         said = f"universal-response propagator --out FILE --model {dataset.attrs['model']}"
         return said + _options(recorded(PropagatorSettings, dataset.attrs), PropagatorSettings())
+    if kind_of(dataset) == "arithmetic":
+        said = f"universal-response arithmetic --out FOLDER --model {dataset.attrs['model']}"
+        return said + _options(recorded(ArithmeticSettings, dataset.attrs), ArithmeticSettings())
     if kind_of(dataset) == "training":
         said = "universal-response train letters --out FILE"
         return said + _options(study_settings_of(dataset), StudySettings())

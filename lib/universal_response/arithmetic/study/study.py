@@ -8,15 +8,14 @@ import xarray as xr
 from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
-from universal_response import models
 from universal_response.arithmetic.answers import check_task
-from universal_response.arithmetic.folder import settings_in
 from universal_response.arithmetic.problems import places
 from universal_response.arithmetic.settings import AdderSettings
 from universal_response.arithmetic.study import causes, outside, reading, responding, solving
 from universal_response.arithmetic.study.material import Material
 from universal_response.arithmetic.study.settings import ArithmeticSettings
 from universal_response.arithmetic.study.witness import witness
+from universal_response.arithmetic.told import settings_of_training
 from universal_response.measurement import SCHEMA_VERSIONS, Parts, identity_of, made_into, opened
 from universal_response.propagation import positions
 
@@ -104,14 +103,3 @@ def study_arithmetic_into(
         lambda parts: study_arithmetic(model, settings, None, progress, parts),
         "arithmetic",
     )
-
-
-def settings_of_training(model: TransformerBridge | str) -> AdderSettings:
-    """How a model was trained, as is written beside its weights.
-
-    Raises:
-        ValueError: nothing is.
-    """
-    name = model if isinstance(model, str) else model.provenance.model
-    shipped = name in models.REGISTRY and models.REGISTRY[name].shipped
-    return settings_in(models.SHIPPED / name if shipped else name)

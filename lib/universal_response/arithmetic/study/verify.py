@@ -7,8 +7,8 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.arithmetic.study.material import Material
 from universal_response.arithmetic.study.settings import ArithmeticSettings
-from universal_response.arithmetic.study.study import settings_of_training
 from universal_response.arithmetic.study.witness import witness
+from universal_response.arithmetic.told import settings_of_training
 from universal_response.measurement import Verification, check_weights_of, recorded
 from universal_response.models import load_model
 
