@@ -1,3 +1,4 @@
+from . import summaries
 from .folder import train_into
 from .learning import is_right, loss, train
 from .network import configuration
@@ -48,6 +49,7 @@ __all__ = [
     "split",
     "study_arithmetic",
     "study_arithmetic_into",
+    "summaries",
     "train",
     "train_into",
     "verify_arithmetic",

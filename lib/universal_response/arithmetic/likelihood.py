@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import rankdata
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -53,16 +52,3 @@ def true_differences(digits: int) -> Problems:
     """Differences of unlike numbers."""
     every = all_problems(digits)
     return every[every.minus & (every.first > every.second)]
-
-
-def separation(score: Float[np.ndarray, " problem"], positive: np.ndarray) -> float:
-    """Probability that a positive has a larger score than a negative one, ties by half (AUC).
-
-    Returns:
-        nan if one of both kinds is missing.
-    """
-    n = int(positive.sum())
-    others = len(positive) - n
-    if not n or not others:
-        return float("nan")
-    return float((rankdata(score)[positive].sum() - n * (n + 1) / 2) / (n * others))

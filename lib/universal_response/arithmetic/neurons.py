@@ -71,8 +71,3 @@ def promoted(
     columns = model.blocks[layer].mlp.out.weight.detach()[:, list(neurons)].T
     rows = unembedding.weight[:DIGITS].to(columns)
     return unembedding.norm.behind(columns) @ (rows - rows.mean(0)).T * unembedding.multiplier
-
-
-def overlap(one: Sequence[int], other: Sequence[int]) -> float:
-    """Part of the first that is in the second; by chance its length over the number of neurons."""
-    return len(set(one) & set(other)) / len(one)

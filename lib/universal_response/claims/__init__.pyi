@@ -1,3 +1,4 @@
+from .arithmetic import ARITHMETIC_CLAIMS
 from .beside_source import NUMBERS, Compared, beside_source
 from .heads import HEAD_CLAIMS, MOSTLY
 from .quantities import FIGURE_EPSILON0, WEAK
@@ -14,6 +15,7 @@ from .verdicts import (
     VERDICTS,
     Finding,
     Range,
+    evaluate_arithmetic_claims,
     evaluate_claims,
     evaluate_film_claims,
     evaluate_head_claims,
@@ -22,6 +24,7 @@ from .verdicts import (
 from .words import counts, in_brief, median_and_range, table, undecided, value_and_error
 
 __all__ = [
+    "ARITHMETIC_CLAIMS",
     "CLAIMS",
     "FAILS",
     "FIGURE_EPSILON0",
@@ -48,6 +51,7 @@ __all__ = [
     "Range",
     "beside_source",
     "counts",
+    "evaluate_arithmetic_claims",
     "evaluate_claims",
     "evaluate_film_claims",
     "evaluate_head_claims",

@@ -1,7 +1,8 @@
 """Claims tested on the results of models."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import xarray as xr
 from scipy import stats
 
 from universal_response import response
+from universal_response.claims.arithmetic import ARITHMETIC_CLAIMS
 from universal_response.claims.heads import HEAD_CLAIMS, redrawn
 from universal_response.claims.quantities import WEAK
 from universal_response.claims.statements import CLAIMS, Claim
@@ -135,11 +137,21 @@ def evaluate_film_claims(films: list[xr.Dataset]) -> list[Finding]:
     return [_tested_by_seed(claim, films, len(films)) for claim in FILM_CLAIMS]
 
 
-def _tested_by_seed(claim: Claim, data: xr.Dataset | list[xr.Dataset], seeds: int) -> Finding:
+def evaluate_arithmetic_claims(studies: Sequence[xr.Dataset]) -> list[Finding]:
+    """Test every claim of `ARITHMETIC_CLAIMS`: it holds if it does in all seeds.
+
+    Args:
+        studies: of `arithmetic.study_arithmetic`, of several seeds of each training.
+    """
+    seeds = min(Counter(study.attrs["withheld"] for study in studies).values(), default=0)
+    return [_tested_by_seed(claim, studies, seeds) for claim in ARITHMETIC_CLAIMS]
+
+
+def _tested_by_seed(claim: Claim, data: xr.Dataset | Sequence[xr.Dataset], seeds: int) -> Finding:
     if claim.evaluate is None:
         return Finding(claim, None, UNTESTED)
     found = claim.evaluate(data)
-    if np.isnan(found).any() or seeds < 2:
+    if not len(found) or np.isnan(found).any() or seeds < 2:
         return Finding(claim, None, UNTESTED)
     estimate = Range.of(found)
     if claim.holds is None:

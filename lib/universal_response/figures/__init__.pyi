@@ -1,3 +1,8 @@
+from .adder_circuit import adder_circuit
+from .adder_effects import adder_effects
+from .adder_inside import adder_neurons, adder_probes
+from .adder_outside import adder_outside
+from .adder_response import adder_response
 from .additive import (
     ablated_panel,
     added_back_panel,
@@ -110,6 +115,12 @@ __all__ = [
     "TWO_DECADES",
     "ablated_panel",
     "added_back_panel",
+    "adder_circuit",
+    "adder_effects",
+    "adder_neurons",
+    "adder_outside",
+    "adder_probes",
+    "adder_response",
     "additive",
     "against_panel",
     "alone_panel",

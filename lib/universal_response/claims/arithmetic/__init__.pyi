@@ -1,0 +1,3 @@
+from .statements import ARITHMETIC_CLAIMS
+
+__all__ = ["ARITHMETIC_CLAIMS"]
