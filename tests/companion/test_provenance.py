@@ -77,14 +77,6 @@ def test_summary_has_a_row_a_file():
         assert row.strengths == (len(dataset.epsilon) if "epsilon" in dataset.coords else 1)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.4, "0 s"), (89.0, "89 s"), (90.0, "2 min"), (5399.0, "90 min"), (9e3, "2.5 h")],
-)
-def test_durations(seconds, said):
-    assert provenance.minutes(seconds) == said
-
-
 def test_defaults_are_left_out():
     dataset = shipped_results("gemma-3-270m")
     assert settings_of(dataset).t0 == Settings().t0

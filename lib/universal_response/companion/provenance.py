@@ -13,6 +13,7 @@ from universal_response.measurement import (
     DEFAULT_EPSILONS,
     Settings,
     description,
+    in_time,
     kind_of,
     recorded,
     settings_of,
@@ -29,7 +30,7 @@ def how_made(dataset: xr.Dataset) -> str:
     """
     attrs = dataset.attrs
     return (
-        f"{attrs['model']}: measured {attrs['created'][:10]} in {minutes(attrs['wall_time_s'])}, "
+        f"{attrs['model']}: measured {attrs['created'][:10]} in {in_time(attrs['wall_time_s'])}, "
         f"commit {short_commit(attrs['git_commit'])}\n"
         f"  on {attrs['device']}, {attrs['dtype']}\n"
         f"  again: {command(dataset)}"
@@ -97,7 +98,7 @@ def summary(datasets: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                 "strengths": dataset.sizes.get("epsilon", 1),
                 "dtype": a["dtype"],
                 "device": a["device"],
-                "time": minutes(a["wall_time_s"]),
+                "time": in_time(a["wall_time_s"]),
                 "measured": a["created"][:10],
                 "commit": short_commit(a["git_commit"]),
                 "weights": a["weights_sha256"][:12],
@@ -118,13 +119,6 @@ def _size(dataset: xr.Dataset) -> str:
 def versions(dataset: xr.Dataset) -> dict[str, str]:
     """Packages a Dataset was measured with, and Python."""
     return json.loads(dataset.attrs["versions"])
-
-
-def minutes(seconds: float) -> str:
-    """A duration in seconds, minutes or hours, to about two digits."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def short_commit(commit: str) -> str:
