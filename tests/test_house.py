@@ -8,6 +8,9 @@ import house
 
 LIBRARY = house.ROOT / "lib" / house.LIBRARY
 MODULES = sorted(path for path in LIBRARY.rglob("*.py") if path.name != "__init__.py")
+ROOMS = sorted(path.parent for path in LIBRARY.rglob("__init__.py"))
+# The page with the names of the package and the commands first.
+REFERENCE = sorted((house.ROOT / "book").glob("api*.md"), key=lambda path: path.stem)
 # Tables of data and not of code.
 TABLES = {"models/registry.py", "claims/statements.py", "companion/exercises/catalogue.py"}
 
@@ -82,9 +85,25 @@ def test_rooms_name_what_they_give():
 
 
 def test_every_module_is_in_the_reference():
-    page = (house.ROOT / "book" / "api.md").read_text(encoding="utf-8")
-    listed = re.findall(r"automodule:: ([\w.]+)", page)
+    text = "".join(page.read_text(encoding="utf-8") for page in REFERENCE)
+    listed = re.findall(r"automodule:: ([\w.]+)", text)
     there = [".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts) for path in MODULES]
     ours = {name for name in there if ".cli." not in name and name.split(".")[-1][0] != "_"}
+    rooms = {".".join(path.relative_to(LIBRARY.parent).parts) for path in ROOMS}
     assert ours - set(listed) == set()
     assert [name for name in set(listed) if listed.count(name) > 1] == []
+    assert set(listed) - ours - rooms == set()
+
+
+def test_the_reference_leads_to_every_room_on_the_page_that_has_it():
+    index, *pages = (path.read_text(encoding="utf-8") for path in REFERENCE)
+    told = dict(re.findall(r"^\| \{doc\}`/(book/api_\w+)` \| (.*) \|$", index, re.MULTILINE))
+    there = {
+        f"book/{path.stem}": ", ".join(
+            f"`{room}`" for room in re.findall(r"^## (\w+)$", page, re.M)
+        )
+        for path, page in zip(REFERENCE[1:], pages, strict=True)
+    }
+    assert told == there
+    contents = (house.ROOT / "_toc.yml").read_text(encoding="utf-8")
+    assert re.findall(r"- file: (book/api_\w+)", contents) == list(told)

@@ -7,6 +7,7 @@ import xarray as xr
 from made_up import EPSILONS, POSITIONS, POWERS, SEQUENCES, T0, results
 from scipy import stats
 from universal_response import claims, response
+from universal_response.claims import quantities
 from universal_response.claims.verdicts import _by_chance
 
 
@@ -55,6 +56,15 @@ def test_another_power_of_epsilon():
 def test_ratios_that_depend_on_the_distance():
     found = broken(results(tilt=3.0))
     assert {about("lengths scale by a number"), about("angle metrics scale by a number")} <= found
+
+
+def test_the_part_of_attention_is_its_share_of_the_sum():
+    dataset = results()
+    means = response.resample(dataset, 5, np.random.default_rng(0))
+    peak = response.at_epsilon(means.peak_mean.sel(metric="delta"), dataset.attrs["epsilon0"])
+    found = quantities.attention("delta")(dataset, means)
+    # Summed and divided in another order.
+    np.testing.assert_allclose(found, response.attention_share(peak, "sum"), rtol=1e-12)
 
 
 def test_an_onset_in_the_last_layers():

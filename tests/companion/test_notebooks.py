@@ -33,7 +33,9 @@ def notebook(request):
 
 def test_every_page_is_in_the_table_of_contents_and_the_other_way_round():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    listed = {toc["root"]} | {page["file"] for part in toc["parts"] for page in part["chapters"]}
+    chapters = [page for part in toc["parts"] for page in part["chapters"]]
+    pages = chapters + [below for page in chapters for below in page.get("sections", [])]
+    listed = {toc["root"]} | {page["file"] for page in pages}
     on_disk = {str(path.relative_to(ROOT).with_suffix("")) for path in NOTEBOOKS + COURSE + PROSE}
     assert listed == on_disk
 

@@ -77,12 +77,32 @@ def test_summary_has_a_row_a_file():
         assert row.strengths == (len(dataset.epsilon) if "epsilon" in dataset.coords else 1)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.4, "0 s"), (89.0, "89 s"), (90.0, "2 min"), (5399.0, "90 min"), (9e3, "2.5 h")],
-)
-def test_durations(seconds, said):
-    assert provenance.minutes(seconds) == said
+def test_every_file_of_a_control_is_in_one_row_of_its_model():
+    datasets = {path.stem: shipped_results(path.stem) for path in SHIPPED}
+    controls, others = provenance.controls_apart(datasets)
+    assert list(controls | others) == sorted(datasets, key=lambda name: name in others)
+    assert list(controls) == [name for name in datasets if name.startswith("control-")]
+    table = provenance.by_model(controls.values())
+    assert table.files.sum() == len(controls)
+    for row in table.itertuples():
+        attrs = [each.attrs for each in controls.values() if each.attrs["model"] == row.model]
+        assert row.files == len(attrs)
+        assert row.time == measurement.in_time(sum(each["wall_time_s"] for each in attrs))
+        assert set(row.weights.split("; ")) == {each["weights_sha256"][:12] for each in attrs}
+        assert set(row.commit.split("; ")) == {each["git_commit"][:7] for each in attrs}
+
+
+def test_every_file_is_in_one_row_of_its_versions():
+    datasets = {path.stem: shipped_results(path.stem) for path in SHIPPED}
+    table = provenance.versions_of(datasets)
+    assert table.files.tolist() == [str(len(datasets))]
+    assert table.drop(columns="files").iloc[0].to_dict() == provenance.versions(
+        datasets["smollm2-135m"]
+    )
+    changed = {"smollm2-135m": datasets["smollm2-135m"].assign_attrs(versions='{"python": "4"}')}
+    table = provenance.versions_of(datasets | changed)
+    assert table.files.tolist() == [str(len(datasets) - 1), "smollm2-135m"]
+    assert table.python.tolist()[1] == "4"
 
 
 def test_defaults_are_left_out():

@@ -24,12 +24,12 @@ from universal_response import (
     inner_products,
     linear_inner_products,
     measure,
+    measurement,
     models,
     plan,
 )
 from universal_response.measurement.memory import CHUNK_BYTES
 from universal_response.measurement.plan.size import size_with
-from universal_response.measurement.plan.words import in_time
 from universal_response.measurement.settings import sources_of
 from universal_response.models import weights
 from universal_response.models.conversion import converted
@@ -394,10 +394,18 @@ def test_rate_of_this_machine():
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.2, "below 1 s"), (45.0, "45 s"), (600.0, "10 min"), (7300.0, "2.0 h"), (3e6, "35 days")],
+    [
+        (0.2, "below 1 s"),
+        (89.0, "89 s"),
+        (90.0, "1.5 min"),
+        (600.0, "10 min"),
+        (5399.0, "90 min"),
+        (7300.0, "2.0 h"),
+        (3e6, "35 days"),
+    ],
 )
 def test_durations(seconds, said):
-    assert in_time(seconds) == said
+    assert measurement.in_time(seconds) == said
 
 
 # what is refused ---------------------------------------------------------------------------------

@@ -110,8 +110,7 @@ def _steps(dataset: xr.Dataset, means: xr.Dataset, metric: str) -> xr.DataArray:
 
 def attention(metric: str) -> Evaluate:
     def evaluate(dataset: xr.Dataset, means: xr.Dataset) -> xr.DataArray:
-        steps = _steps(dataset, means, metric)
-        return steps.sel(position=steps.sublayer == "attention").sum("position")
+        return response.attention_sum(_steps(dataset, means, metric))
 
     return evaluate
 

@@ -1,19 +1,22 @@
 """How a results file came about, in words: what its attributes record."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
 from universal_response.arithmetic.study.settings import ArithmeticSettings
+from universal_response.controls import control_and_model
 from universal_response.heads import HeadSettings
 from universal_response.measurement import (
     DEFAULT_EPSILONS,
     Settings,
     description,
+    in_time,
     kind_of,
     recorded,
     settings_of,
@@ -30,7 +33,7 @@ def how_made(dataset: xr.Dataset) -> str:
     """
     attrs = dataset.attrs
     return (
-        f"{attrs['model']}: measured {attrs['created'][:10]} in {minutes(attrs['wall_time_s'])}, "
+        f"{attrs['model']}: measured {attrs['created'][:10]} in {in_time(attrs['wall_time_s'])}, "
         f"commit {short_commit(attrs['git_commit'])}\n"
         f"  on {attrs['device']}, {attrs['dtype']}\n"
         f"  again: {command(dataset)}"
@@ -101,7 +104,7 @@ def summary(datasets: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                 "strengths": dataset.sizes.get("epsilon", 1),
                 "dtype": a["dtype"],
                 "device": a["device"],
-                "time": minutes(a["wall_time_s"]),
+                "time": in_time(a["wall_time_s"]),
                 "measured": a["created"][:10],
                 "commit": short_commit(a["git_commit"]),
                 "weights": a["weights_sha256"][:12],
@@ -111,6 +114,51 @@ def summary(datasets: Mapping[str, xr.Dataset]) -> pd.DataFrame:
             for a in [dataset.attrs]
         ]
     )
+
+
+def controls_apart(
+    datasets: Mapping[str, xr.Dataset],
+) -> tuple[dict[str, xr.Dataset], dict[str, xr.Dataset]]:
+    """Results files of controls, and all others.
+
+    Args:
+        datasets: by file name.
+    """
+    parts: tuple[dict[str, xr.Dataset], dict[str, xr.Dataset]] = ({}, {})
+    for name, dataset in datasets.items():
+        parts[control_and_model(Path(name)) is None][name] = dataset
+    return parts
+
+
+def by_model(datasets: Iterable[xr.Dataset]) -> pd.DataFrame:
+    """A row for each model: how many files, on what, for how long in all, with which code.
+
+    Args:
+        datasets: results, several of a model.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for dataset in datasets:
+        found.setdefault(dataset.attrs["model"], []).append(dataset.attrs)
+    return pd.DataFrame(
+        [
+            {
+                "model": model,
+                "files": len(files),
+                "dtype": _listed(a["dtype"] for a in files),
+                "device": _listed(a["device"] for a in files),
+                "time": in_time(sum(a["wall_time_s"] for a in files)),
+                "measured": _listed(a["created"][:10] for a in files),
+                "commit": _listed(short_commit(a["git_commit"]) for a in files),
+                "weights": _listed(a["weights_sha256"][:12] for a in files),
+            }
+            for model, files in found.items()
+        ]
+    )
+
+
+def _listed(values: Iterable[str]) -> str:
+    """Each of them once."""
+    return "; ".join(sorted(set(values)))
 
 
 def _size(dataset: xr.Dataset) -> str:
@@ -124,11 +172,23 @@ def versions(dataset: xr.Dataset) -> dict[str, str]:
     return json.loads(dataset.attrs["versions"])
 
 
-def minutes(seconds: float) -> str:
-    """A duration in seconds, minutes or hours, to about two digits."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def versions_of(datasets: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    """A row for each set of versions: how many files were measured with it.
+
+    Files that were not measured with the usual ones are named.
+
+    Args:
+        datasets: by file name.
+    """
+    found: dict[str, list[str]] = {}
+    for name, dataset in datasets.items():
+        found.setdefault(dataset.attrs["versions"], []).append(name)
+    sets = sorted(found.items(), key=lambda one: len(one[1]), reverse=True)
+    rows = [
+        {"files": ", ".join(names) if place else str(len(names)), **json.loads(packages)}
+        for place, (packages, names) in enumerate(sets)
+    ]
+    return pd.DataFrame(rows)
 
 
 def short_commit(commit: str) -> str:

@@ -1,5 +1,5 @@
 from .catalogue import ABSENT, CONTROLS, PRESENT, Control
-from .find import control_file, controls_for, in_rotation
+from .find import control_and_model, control_file, controls_for, in_rotation
 from .measure import measure_control, measure_controls
 from .signature import FACTOR, LEVEL, OPEN, Signature, log_ratios, signature, table, verdicts
 
@@ -12,6 +12,7 @@ __all__ = [
     "PRESENT",
     "Control",
     "Signature",
+    "control_and_model",
     "control_file",
     "controls_for",
     "in_rotation",

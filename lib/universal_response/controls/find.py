@@ -49,7 +49,7 @@ def in_rotation(paths: Sequence[Path], every: int = 4) -> list[Path]:
         paths: of results files.
         every: which are taken.
     """
-    known = {path: _control_and_model(path) for path in paths}
+    known = {path: control_and_model(path) for path in paths}
     models = sorted({one[1] for one in known.values() if one is not None})
     return [
         path
@@ -58,8 +58,11 @@ def in_rotation(paths: Sequence[Path], every: int = 4) -> list[Path]:
     ]
 
 
-def _control_and_model(path: Path) -> tuple[int, str] | None:
-    """The place of a control in the catalogue and its model, from the name of its file."""
+def control_and_model(path: Path) -> tuple[int, str] | None:
+    """The place of a control in the catalogue and its model, from the name of its file.
+
+    None of a file of something else.
+    """
     for place, each in enumerate(CONTROLS):
         start = f"control-{each.name}-"
         if path.stem.startswith(start):

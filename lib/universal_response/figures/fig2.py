@@ -16,6 +16,7 @@ from matplotlib.ticker import PercentFormatter
 
 from universal_response import response
 from universal_response.figures.panels import (
+    as_measured,
     by_strength,
     epsilon_colorbar,
     log_scale,
@@ -155,11 +156,9 @@ def unscaled_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
         metric: `delta` or `phi`.
     """
     curves = dataset.response.sel(metric=metric, position=response.last(dataset))
-    by_strength(axes, curves, None, "delta_j", epsilon_colours(dataset))
-    log_scale(axes)
+    as_measured(axes, dataset, curves, "delta_j")
     _mark_peak(axes, dataset)
     axes.set_xlabel(r"$\Delta j$")
-    axes.set_ylabel(f"${symbol_mean(metric)}$")
 
 
 def _mark_peak(axes: Axes, dataset: xr.Dataset) -> None:

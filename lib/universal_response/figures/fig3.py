@@ -12,10 +12,10 @@ from matplotlib.patches import Patch
 
 from universal_response import response
 from universal_response.figures.panels import (
+    as_measured,
     by_strength,
     epsilon_colorbar,
     leak_in_legend,
-    log_scale,
     position_axis,
     stack,
 )
@@ -90,10 +90,8 @@ def unscaled_layers_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:
     """
     curves = dataset.response.sel(metric=metric, delta_j=response.peak_distance(dataset))
     curves = curves.isel(position=response.second_attention_on(dataset.response).values)
-    by_strength(axes, curves, None, "position", epsilon_colours(dataset))
-    log_scale(axes)
+    as_measured(axes, dataset, curves, "position")
     position_axis(axes, dataset)
-    axes.set_ylabel(f"${symbol_mean(metric)}$")
 
 
 def increments_panel(axes: Axes, dataset: xr.Dataset, metric: str) -> None:

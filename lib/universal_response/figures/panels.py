@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from universal_response import response
-from universal_response.figures.style import EMPTY, epsilon_norm, tag
+from universal_response.figures.style import EMPTY, epsilon_colours, epsilon_norm, symbol_mean, tag
 
 
 def band(
@@ -35,11 +35,11 @@ def band(
 def by_strength(
     axes: Axes,
     curves: xr.DataArray,
-    errors: xr.DataArray | None,
+    errors: xr.DataArray,
     dim: str,
     colours: Sequence[tuple[float, object]],
 ) -> None:
-    """A curve for every strength, with its error as a band, or thin and without.
+    """A curve for every strength, with its error as a band.
 
     Args:
         axes: to draw on.
@@ -49,11 +49,24 @@ def by_strength(
         colours: of `style.epsilon_colours`.
     """
     for epsilon, colour in colours:
+        curve, error = curves.sel(epsilon=epsilon), errors.sel(epsilon=epsilon)
+        band(axes, curve, error, dim, colour, unlisted(epsilon))
+
+
+def as_measured(axes: Axes, dataset: xr.Dataset, curves: xr.DataArray, dim: str) -> None:
+    """A growing metric as measured: a thin curve for every strength, on a logarithmic axis.
+
+    Args:
+        axes: to draw on.
+        dataset: results of one model.
+        curves: of its `response`, (epsilon, dim) of one metric.
+        dim: along the x axis.
+    """
+    for epsilon, colour in epsilon_colours(dataset):
         curve = curves.sel(epsilon=epsilon)
-        if errors is None:
-            axes.plot(curve[dim], curve, color=colour, linewidth=0.6, label=unlisted(epsilon))
-        else:
-            band(axes, curve, errors.sel(epsilon=epsilon), dim, colour, unlisted(epsilon))
+        axes.plot(curve[dim], curve, color=colour, linewidth=0.6, label=unlisted(epsilon))
+    log_scale(axes)
+    axes.set_ylabel(f"${symbol_mean(str(curves.metric.values))}$")
 
 
 def stack(upper: Axes, lower: Axes, letter: str) -> None:

@@ -18,6 +18,7 @@ from .schema import SCHEMA_VERSIONS, kind_of, leading_bits, stored_bits
 from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings, recorded
 from .shards import code
 from .subject import describe, describe_machine, device_memory, git_commit, opened
+from .units import in_time
 from .verify import Verification, check_weights, check_weights_of, verify
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "found_or_made",
     "git_commit",
     "identity_of",
+    "in_time",
     "kind_of",
     "leading_bits",
     "load_results",

@@ -10,6 +10,7 @@ from .bootstrap import Estimate, bootstrap_weights, estimate, resample
 from .increments import (
     attention_share,
     attention_shares,
+    attention_sum,
     gains_at_peak,
     increments,
     increments_at_peak,
@@ -65,6 +66,7 @@ __all__ = [
     "at_epsilon",
     "attention_share",
     "attention_shares",
+    "attention_sum",
     "bootstrap_weights",
     "by_distance",
     "collapsed",

@@ -55,6 +55,11 @@ def sublayer_totals(steps: xr.DataArray) -> xr.DataArray:
     return steps.groupby("sublayer").sum()
 
 
+def attention_sum(steps: xr.DataArray) -> xr.DataArray:
+    """Sum over the attention sublayers, of increments or parts of them; 0 without any."""
+    return steps.sel(position=steps.sublayer == "attention").sum("position")
+
+
 def increments_at_peak(dataset: xr.Dataset, metric: str, epsilon: float) -> xr.Dataset:
     """What each sublayer adds at dj = T0 - 1, as the caption of Fig. 3d-f has it.
 
@@ -86,10 +91,10 @@ def attention_share(response: xr.DataArray, of: str) -> xr.DataArray:
         response = xr.apply_ufunc(np.log, response.sel(position=second_attention_on(response)))
     elif of not in SHARES:
         raise ValueError(f"of={of!r}: not defined; use one of {', '.join(SHARES)}")
-    steps = response.diff("position", label="upper")
+    steps = increments(response, "delta", normalise=False)
     if of == "rises":
         steps = steps.clip(min=0)
-    return steps.sel(position=steps.sublayer == "attention").sum("position") / steps.sum("position")
+    return attention_sum(steps / steps.sum("position"))
 
 
 def attention_shares(

@@ -18,8 +18,8 @@ from universal_response.measurement.plan.speed import (
     matrix_product_rate,
     seconds_for,
 )
-from universal_response.measurement.plan.words import in_bytes
 from universal_response.measurement.settings import Settings, check_context
+from universal_response.measurement.units import in_bytes
 from universal_response.models import REGISTRY, config_of, resolve_device, title
 
 

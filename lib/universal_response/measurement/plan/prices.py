@@ -10,8 +10,8 @@ from universal_response.measurement.plan.operations import flops, flops_per_toke
 from universal_response.measurement.plan.sample import equivalent_sample
 from universal_response.measurement.plan.size import size_of
 from universal_response.measurement.plan.speed import fraction_of_rate, seconds_for
-from universal_response.measurement.plan.words import in_bytes, in_time
 from universal_response.measurement.settings import Settings
+from universal_response.measurement.units import in_bytes, in_time
 from universal_response.models import REGISTRY, title
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from universal_response.measurement.plan.sample import ALIKE, Sample
+from universal_response.measurement.units import in_bytes, in_time
 
 if TYPE_CHECKING:
     from universal_response.measurement.plan.plan import Plan
@@ -44,16 +45,3 @@ def _proposal(sample: Sample) -> tuple[str, str, str]:
         f"with --sources {sample.sources} --batch {sample.batch}, if pairs of a sequence are as "
         f"alike as in SmolLM2 (correlation {ALIKE:g})",
     )
-
-
-def in_bytes(n: int) -> str:
-    """A number of bytes in MB or GB."""
-    return f"{n / 1e9:.2f} GB" if n >= 1e9 else f"{n / 1e6:.0f} MB"
-
-
-def in_time(seconds: float) -> str:
-    """A duration in the largest unit of which there are some."""
-    for unit, length, least in (("days", 86400, 2), ("h", 3600, 1.5), ("min", 60, 1.5)):
-        if seconds >= least * length:
-            return f"{seconds / length:,.{1 if seconds < 10 * length else 0}f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 1 else "below 1 s"
