@@ -148,9 +148,7 @@ def test_a_mean_is_that_of_every_place_of_its_own(of, by):
     means = plain_adder.mean_of(plain_adder.passed(GIVEN))
     run = plain_adder.passed(TOKENS, plain_adder.putting(nodes, means))
     found = mean_over_problems(by)
-    plain_adder.assert_close(
-        edited(of, replaced(nodes, found)), plain_adder.digit_logits(run)
-    )
+    plain_adder.assert_close(edited(of, replaced(nodes, found)), plain_adder.digit_logits(run))
     for layer in range(plain_adder.LAYERS):
         plain_adder.assert_close(found.z[layer].flatten(2), means.z[layer])
         plain_adder.assert_close(found.mlps[layer], means.mlps[layer])
@@ -179,9 +177,7 @@ def test_distance_of_answers():
 
 
 def test_distance_is_that_of_what_is_said(of, by):
-    one, other = (
-        answers(run.normed, run.tokens, plain_adder.unembedding()) for run in (of, by)
-    )
+    one, other = (answers(run.normed, run.tokens, plain_adder.unembedding()) for run in (of, by))
     p, q = (
         plain_adder.digit_logits(plain_adder.passed(tokens)).softmax(-1)
         for tokens in (TOKENS, GIVEN)

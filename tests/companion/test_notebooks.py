@@ -113,9 +113,10 @@ def test_math_has_no_doubled_backslash(notebook):
 def test_figures_have_alt_text_caption_and_name(notebook):
     drawn = [cell for cell in code_cells(notebook) if "plt.show()" in cell.source]
     none = {"table1", "claims", "head_claims", "training_claims", "costs", "provenance"}
+    none |= {"adder_claims"}
     two = {"fig4", "benchmarks", "session2", "session4"}
     two |= {"heads", "wiring", "causes", "carried", "circuit"}
-    three = {"prompt", "session5"}
+    three = {"prompt", "session5", "adder", "adder_inside"}
     more = (notebook.stem in two) + 2 * (notebook.stem in three)
     assert len(drawn) == 1 - (notebook.stem in none) + more
     for cell in drawn:

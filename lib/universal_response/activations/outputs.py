@@ -22,18 +22,19 @@ class Outputs:
         tokens: (sequence, token).
         states: of every position l, (sequence, token, d_model).
         inputs: of every block, l of the state at its input.
-        z: of every layer what its heads mix, (sequence, token, head, d_head).
+        z: of every layer what its heads mix, (sequence, token, head, d_head);
+            of means a single sequence.
         attention: of every layer what its attention gives, before a norm of its own.
-        mlps: of every layer what its MLP adds, (sequence, token, d_model).
+        mlps: of every layer what its MLP adds, (sequence, token, d_model); of means likewise.
         normed: the state after the final norm.
     """
 
     tokens: Int[Tensor, "sequence token"]
     states: list[Float[Tensor, "sequence token d_model"]]
     inputs: list[int]
-    z: list[Float[Tensor, "sequence token head d_head"]]
+    z: list[Float[Tensor, "mixed token head d_head"]]
     attention: list[Float[Tensor, "sequence token d_model"]]
-    mlps: list[Float[Tensor, "sequence token d_model"]]
+    mlps: list[Float[Tensor, "mixed token d_model"]]
     normed: Float[Tensor, "sequence token d_model"]
 
     def start(self, layer: int) -> Start:

@@ -80,7 +80,8 @@ def followed(
     right = tokens[:, places.start + 1 :]
     free = torch.rand((*right.shape, DIGITS), generator=torch.Generator().manual_seed(seed))
     for taken in (right, first, second):
-        free.scatter_(2, taken.clamp(min=0)[..., None], -1.0)
+        here = taken >= 0
+        free[here] = free[here].scatter(1, taken[here][:, None], -1.0)
     return {"right": right, "first": first, "second": second, "other": free.argmax(-1)}
 
 

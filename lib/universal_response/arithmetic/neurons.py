@@ -14,7 +14,7 @@ from universal_response.propagation import ReplaceNeurons, forward
 
 
 def only(
-    kept: Int[Tensor, " neuron"],
+    kept: Int[Tensor, " kept"],
     layer: int,
     of: Outputs,
     means: Float[Tensor, "1 place neuron"],

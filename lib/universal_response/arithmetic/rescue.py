@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -97,5 +98,5 @@ def donors_for(
     return found
 
 
-def _digit(numbers: np.ndarray, place: int) -> np.ndarray:
+def _digit(numbers: Any, place: int) -> Any:
     return numbers // 10**place % 10

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from universal_response.arithmetic.settings import AdderSettings
-from universal_response.models import REGISTRY, SHIPPED
+from universal_response.models import REGISTRY, SHIPPED, Provenance
 
 PROVENANCE = "provenance.json"
 
@@ -19,7 +19,7 @@ def settings_of_training(model: Any) -> AdderSettings:
     Raises:
         ValueError: nothing is.
     """
-    name = model if isinstance(model, str) else model.provenance.model
+    name = model if isinstance(model, str) else getattr(model, "provenance", Provenance()).model
     shipped = name in REGISTRY and REGISTRY[name].shipped
     return settings_in(SHIPPED / name if shipped else name)
 
@@ -33,7 +33,7 @@ def settings_in(folder: str | Path) -> AdderSettings:
     file = Path(folder) / PROVENANCE
     try:
         return AdderSettings(**json.loads(file.read_text())["settings"])
-    except (OSError, KeyError, TypeError, json.JSONDecodeError):
+    except (OSError, KeyError, TypeError, ValueError):
         raise ValueError(
             f"model={folder}: {file.name} there does not tell of a training to add; give a folder "
             "that `universal-response train adder` has written, or a registered adder"

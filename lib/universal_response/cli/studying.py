@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from universal_response import arithmetic, heads, models, propagator
+from universal_response import arithmetic, heads, measurement, models, propagator
 from universal_response.arithmetic.study.settings import ArithmeticSettings
 from universal_response.cli.options import (
     T0,
@@ -160,7 +160,7 @@ def study_arithmetic(
         arithmetic.settings_of_training(name)
     models.check_device(device)
     for name in names:
-        path = out / f"arithmetic-{Path(name).name}.nc"
+        path = out / f"arithmetic-{measurement.file_stem(name)}.nc"
         found = arithmetic.study_arithmetic_into(path, name, settings, progress=True)
         sizes = ", ".join(str(int(n)) for n in found.circuit_nodes)
         typer.echo(f"{path}: circuits of {sizes} nodes; {found.attrs['wall_time_s']} s")

@@ -1,5 +1,5 @@
 from .adder_circuit import adder_circuit
-from .adder_effects import adder_effects
+from .adder_effects import adder_effects, adder_routes
 from .adder_inside import adder_neurons, adder_probes
 from .adder_outside import adder_outside
 from .adder_response import adder_response
@@ -121,6 +121,7 @@ __all__ = [
     "adder_outside",
     "adder_probes",
     "adder_response",
+    "adder_routes",
     "additive",
     "against_panel",
     "alone_panel",

@@ -1,5 +1,7 @@
 """Which heads and MLPs of a model that adds cause each digit of the result, and where."""
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -34,6 +36,31 @@ def adder_effects(study: xr.Dataset) -> Figure:
         for axes in grid[-1]:
             axes.set_xlabel("place that is patched")
         figure.colorbar(drawn, ax=grid, label="effect on the logit difference, half", shrink=0.7)
+        tag_all(grid)
+    return figure
+
+
+def adder_routes(studies: Mapping[str, xr.Dataset], answer: int = 0) -> Figure:
+    """The same for one digit of sums, in several models.
+
+    Args:
+        studies: of `arithmetic.study_arithmetic`, by title.
+        answer: digit of the result, 0 for the units.
+    """
+    maps = {
+        title: study.logit_effect.sel(operation="sums").isel(answer=answer)
+        for title, study in studies.items()
+    }
+    reach = max(float(abs(each).max()) for each in maps.values())
+    with style():
+        figure, grid = plt.subplots(
+            1, len(maps), figsize=(9.6, 3.4), layout="constrained", sharey=True, squeeze=False
+        )
+        for axes, (title, effect) in zip(grid[0], maps.items(), strict=True):
+            drawn = node_map(axes, effect, reach)
+            axes.set_title(title, fontsize=9)
+            axes.set_xlabel("place that is patched")
+        figure.colorbar(drawn, ax=grid, label=f"effect on $r_{answer}$")
         tag_all(grid)
     return figure
 

@@ -80,4 +80,4 @@ def flips_panel(axes: Axes, studies: Sequence[xr.Dataset]) -> None:
             )  # fmt: skip
     axes.set(xlabel="$a_0 + b_0$ before", ylabel="part of the predicted $r_1$ that change")
     axes.set_ylim(-0.03, 1.03)
-    axes.legend(loc="best", fontsize=7)
+    axes.legend(loc="upper left", fontsize=7)

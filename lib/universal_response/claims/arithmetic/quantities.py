@@ -47,9 +47,9 @@ def _probed(study: xr.Dataset, label: str, position: int) -> xr.DataArray:
     return study.probe_accuracy.sel(label=label, place_read="=").isel(position=position)
 
 
-def moved_by_first_attention(study: xr.Dataset) -> object:
-    """What a probe for units of the first operand gains at `=` by the first attention."""
-    return _probed(study, "a0", 1) - _probed(study, "a0", 0)
+def moved_by_first_attention(label: str) -> Callable[[xr.Dataset], object]:
+    """What a probe for a digit gains at `=` by the first attention."""
+    return lambda study: _probed(study, label, 1) - _probed(study, label, 0)
 
 
 def made_by_last_mlp(study: xr.Dataset) -> object:

@@ -36,10 +36,17 @@ ARITHMETIC_CLAIMS = (
         lambda part: part < HALF,
     ),
     Claim(
-        "Attention moves the operands.",
+        "Attention moves the second operand to where the answer is predicted.",
         NOTES,
-        "what a linear probe for units of the first operand gains at = by the first attention",
-        of_each(of.moved_by_first_attention),
+        "what a linear probe for its units gains at = by the first attention",
+        of_each(of.moved_by_first_attention("b0")),
+        lambda gained: gained > HALF,
+    ),
+    Claim(
+        "And the first.",
+        NOTES,
+        "the same for units of the first operand",
+        of_each(of.moved_by_first_attention("a0")),
         lambda gained: gained > HALF,
     ),
     Claim(
