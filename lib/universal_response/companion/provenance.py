@@ -162,9 +162,13 @@ def _listed(values: Iterable[str]) -> str:
 
 
 def _size(dataset: xr.Dataset) -> str:
-    """Of the input of a measurement, or of a study of training."""
+    """Of the input of a measurement, or of a study of training or of models that add."""
     sizes = dataset.sizes
-    return f"{sizes['run']} runs" if "run" in sizes else f"{sizes['sequence']} x {sizes['token']}"
+    if "run" in sizes:
+        return f"{sizes['run']} runs"
+    if kind_of(dataset) == "arithmetic":
+        return f"{dataset.attrs['evaluated_on']} problems"
+    return f"{sizes['sequence']} x {sizes['token']}"
 
 
 def versions(dataset: xr.Dataset) -> dict[str, str]:
