@@ -10,6 +10,7 @@ import made_up_training
 import nbformat
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from command_line import run
 from hand_wired import gpt2_through_keys, llama_through_keys
@@ -17,7 +18,9 @@ from stored_notebooks import read
 from tiny_models import tiny_hf_model, tiny_model
 from universal_response import (
     Settings,
+    arithmetic,
     heads,
+    load_model,
     measure,
     measurement,
     metrics,
@@ -98,6 +101,21 @@ def trained(*names, seeds=0, loss=0.1):
         {"sequences": [0, 32], "split": list(training.SPLITS), "seed": ("run", seeds)},
         checkpoints.in_words(settings),
     )
+
+
+@functools.cache
+def adding(name="adder-0"):
+    """What session 6 uses: a shipped study of a model that adds."""
+    return exercises.load(f"arithmetic-{name}", kind="arithmetic")
+
+
+@functools.cache
+def failing():
+    return adding("adder-no-cascades-2")
+
+
+# Of session 6, on the study of a model that fails.
+OF_FAILING = {"less-likely", "what-is-restored"}
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +208,9 @@ def test_solutions_pass_on_another_model(number, tiny_folder, tmp_path):
     values = {"results": f"heads-{OTHER}" if number == 4 else OTHER}
     if number == 5:
         values = {"results": str(saved(learning(), tmp_path / "training.nc"))}
+    if number == 6:
+        names = {"results": "adder-2", "outside": "adder-no-cascades-1"}
+        values = {parameter: f"arithmetic-{name}" for parameter, name in names.items()}
     values |= {"model": str(tiny_folder)} if number == 3 else {}
     done = run_notebook(COURSE[number], tmp_path / "out.ipynb", values)
     names = checked(COURSE[number], "solution")
@@ -343,6 +364,41 @@ def one_after_the_other(vectors, true, rate):
     return vectors
 
 
+def cascades(a, b, tens=9, units=10, least=10):
+    """Sums of units from `units` on make a carry, of tens from `tens` to `least` need it."""
+    sums = a // 10 + b // 10
+    return (a % 10 + b % 10 >= units) & (sums >= tens) & (sums < least)
+
+
+def two_effects(before, after, half=2, swapped=False, log=np.log):
+    (p_right, p_donor), (right, donor) = (np.moveaxis(each, -1, 0) for each in (before, after))
+    if swapped:
+        p_right, p_donor, right, donor = p_donor, p_right, donor, right
+    formula = (donor - p_donor) / p_donor + (p_right - right) / right
+    return formula / half, (log(donor / p_donor) + log(p_right / right)) / half
+
+
+def all_by_before(before, after):
+    """Both changes relative to what was before."""
+    gained = (after[..., 1] - before[..., 1]) / before[..., 1]
+    lost = (before[..., 0] - after[..., 0]) / before[..., 0]
+    return (gained + lost) / 2, two_effects(before, after)[1]
+
+
+def below(likelihood, failed, tie=0.5):
+    pairs = [(mine, other) for mine in likelihood[failed] for other in likelihood[~failed]]
+    return np.mean([1.0 * (mine < other) + tie * (mine == other) for mine, other in pairs])
+
+
+def by_threshold(likelihood, failed):
+    return failed[likelihood <= np.median(likelihood)].mean()
+
+
+def shares(followed="right", answer=0, sizes=False):
+    written = adding().written.sel(followed=followed).isel(answer=answer).values
+    return written / (abs(written) if sizes else written).sum()
+
+
 LN2, LN5 = np.log(2), np.log(5)
 # Of the study made up.
 ORDER = ("none", "PT", "L1", "copy", "match", "L1 + copy")
@@ -351,6 +407,13 @@ PUSHES = {"none": 2, "c": 1, "b and c": 0}
 LABELS_TELL = {"matching": "not resolved", "copying": "later"}
 CLASSES_TELL = {"matching": "later", "copying": "not resolved"}
 FOLLOWING = np.full(3, 1.1)
+
+# Of the shipped adders: powers of ten between mean and median; circuits and the best of random
+# ones; how likely a problem that fails is less likely; the row that decides.
+POWERS = 8.505
+SIZES, RANDOM = (16, 40, 16), (0.1406, 0.3164, 0.7773)
+FAILS = 0.465
+DECIDES = "circuit, another answer"
 
 SENT, ANSWERED = (0, 2), (1, 1)  # in the hand-wired models
 ONE_EACH = {"values": 1, "pattern": 1, "both": 2}
@@ -601,6 +664,113 @@ WRONG = {
         (None, "follows"),
         "follows",
     ],
+    "cascade": [
+        lambda a, b: cascades(a, b, units=9),
+        lambda a, b: cascades(a, b, tens=0),
+        lambda a, b: cascades(a, b, least=20),
+        lambda a, b: cascades(a, b, tens=8, least=9),
+        lambda a, b: (a + b >= 100) & (a // 10 + b // 10 < 10) & (a % 10 == 9),
+        lambda a, b: a + b >= 100,
+        lambda a, b: ~cascades(a, b),
+        lambda a, b: cascades(a, b).astype(int),
+        lambda a, b: np.argwhere(cascades(a, b)),
+        lambda a, b: cascades(a, b).any(),
+        lambda a, b: cascades(a, b).ravel()[:5],
+        lambda a, b: None,
+        450,
+    ],
+    "two-effects": [
+        (lambda before, after: two_effects(before, after, half=1), POWERS),
+        (lambda before, after: two_effects(before, after, swapped=True), POWERS),
+        (lambda before, after: two_effects(before, after, log=np.log10), POWERS),
+        (lambda before, after: two_effects(before, after)[::-1], POWERS),
+        (lambda before, after: two_effects(after, before), POWERS),
+        (all_by_before, POWERS),
+        (lambda before, after: two_effects(before, after)[0], POWERS),
+        (lambda before, after: None, POWERS),
+        (two_effects, 10**8.5),
+        (two_effects, -POWERS),
+        (two_effects, 8.5 * np.log(10)),
+        (two_effects, 3.72),  # of the units
+        (two_effects, "many"),
+        (POWERS, two_effects),
+        two_effects,
+    ],
+    "smallest-circuit": [
+        ((16, 40, 20), RANDOM),  # the last chosen on other problems
+        ((20, 40, 16), RANDOM),
+        ((12, 32, 12), RANDOM),
+        ((60, 70, 80), RANDOM),
+        (SIZES, (0.1, 0.159, 0.777)),  # the mean of random ones
+        (SIZES, (0.1, 0.1, 0.1)),
+        (SIZES, (0.957, 1.0, 0.977)),  # by effect
+        (SIZES[::-1], RANDOM[::-1]),
+        (SIZES[:2], RANDOM[:2]),
+        (SIZES, "less"),
+        (40, 0.3164),
+        ({"r0": 16}, {"r0": 0.1406}),
+        SIZES,
+    ],
+    "who-writes": [
+        (shares(sizes=True), "mlp 1"),
+        (shares(answer=1), "mlp 1"),
+        (shares(answer=slice(None)).mean(1), "mlp 1"),
+        (shares(followed="first"), "mlp 1"),
+        (shares() * 100, "mlp 1"),
+        (shares(), "mlp 0"),
+        (shares(), "0.2"),
+        (shares(), 10),
+        (shares()[-1], "mlp 1"),
+        (shares()[1:], "mlp 1"),
+        ("mlp 1", shares()),
+        "mlp 1",
+    ],
+    "less-likely": [
+        (lambda likelihood, failed: below(likelihood, failed, tie=0), FAILS),
+        (lambda likelihood, failed: below(likelihood, failed, tie=1), FAILS),
+        (lambda likelihood, failed: 1 - below(likelihood, failed), 1 - FAILS),
+        (lambda likelihood, failed: below(likelihood, ~failed), FAILS),
+        (by_threshold, FAILS),
+        (lambda likelihood, failed: likelihood[failed].mean(), FAILS),
+        (lambda likelihood, failed: likelihood[failed], FAILS),
+        (lambda likelihood, failed: None, FAILS),
+        (below, 1 - FAILS),
+        (below, 0.5),
+        (below, 0.709),  # the whole kind, against those held out
+        (below, np.nan),
+        (FAILS, below),
+        below,
+    ],
+    "what-is-restored": [
+        ("circuit, same answer", (1, 1), "calculation"),
+        ("other nodes, same answer", (0.03125, 0.03125), "neither"),
+        ("all nodes, same answer", (1, 1), "answer"),
+        ("random nodes, same answer", (0.5, 0.5), "neither"),
+        (DECIDES, (0, 1), "calculation"),
+        (DECIDES, (0, 1), "neither"),
+        (DECIDES, (1, 0), "calculation"),
+        (DECIDES, (1, 0), "answer"),
+        (DECIDES, (0, 100), "answer"),
+        (DECIDES, (0, 1), "yes"),
+        (DECIDES, 1, "answer"),
+        (DECIDES, (0, "all"), "answer"),
+        ("another answer", (0, 1), "answer"),
+        (2, (0, 1), "answer"),
+        (DECIDES, "answer"),
+        "answer",
+    ],
+    "read-carry": [
+        (0, 1),
+        (1, 1),
+        (0.5, 0.5),
+        (0, 0),
+        (100, 0),
+        (810, 0),
+        ("always", "never"),
+        (1, (0, 0)),
+        (1, None),
+        1,
+    ],
 }
 
 
@@ -613,7 +783,7 @@ WRONG = {
     ],
 )
 def test_wrong_answers_fail_with_a_hint(name, answer, data, other, study):
-    by_session = {4: study, 5: learning()}
+    by_session = {4: study, 5: learning(), 6: failing() if name in OF_FAILING else adding()}
     mine = by_session.get(exercises.EXERCISES[name].session, data)
     verdict = exercises.check(name, answer, other if name == "relative-depth" else mine)
     assert not verdict
@@ -750,6 +920,106 @@ def test_a_leading_response_and_one_of_which_seeds_differ():
     assert not said("lead-or-follow", ([0.9, 1.1, 1.1], "follows"), mixed)
 
 
+def test_what_is_known_of_adders_passes():
+    study = adding()
+    assert said("cascade", cascades, study)
+    assert said("two-effects", (two_effects, POWERS), study)
+    assert said("two-effects", (two_effects, np.float32(POWERS)), study)
+    assert said("smallest-circuit", (SIZES, RANDOM), study)
+    assert said("smallest-circuit", (np.array(SIZES), list(RANDOM)), study)
+    of_parts = xr.DataArray(shares(), dims="part")
+    assert said("who-writes", (of_parts, "mlp 1"), study)
+    assert said("who-writes", (shares().tolist(), np.str_("mlp 1")), study)
+    assert said("less-likely", (below, FAILS), failing())
+    assert said("what-is-restored", (DECIDES, (0, 1), "answer"), failing())
+    assert said("read-carry", (1, xr.DataArray(0.0)), study)
+
+
+def test_likelihood_is_ordered_by_hand():
+    """A model that makes its unlikeliest problems wrong, one that does not, and ties."""
+    study = failing()
+    withheld = study.kind_of_problem == "withheld"
+    asked = xr.DataArray(np.arange(study.sizes["asked"]), dims="asked")
+    known = study.solved.notnull()
+    likelihood = xr.where(withheld, -asked / 100, study.log_likelihood)
+    ordered = study.assign(log_likelihood=likelihood.where(known))
+    solved = xr.where(withheld, asked < 100, study.solved).where(known)
+    assert said("less-likely", (below, 1), ordered.assign(solved=solved))
+    assert said("less-likely", (below, 0), ordered.assign(solved=(1 - solved).where(known)))
+    tied = ordered.assign(log_likelihood=0 * ordered.log_likelihood, solved=solved)
+    assert said("less-likely", (below, 0.5), tied)
+    assert not said("less-likely", (below, FAILS), tied)
+
+
+def test_a_patch_that_restores_a_calculation_and_one_that_does_nothing():
+    study = failing()
+    row = study.rescue == DECIDES
+    swapped = study.assign(
+        rescued=study.rescued.where(~row, study.as_donor),
+        as_donor=study.as_donor.where(~row, study.rescued),
+    )
+    assert said("what-is-restored", (DECIDES, (1, 0), "calculation"), swapped)
+    assert not said("what-is-restored", (DECIDES, (0, 1), "answer"), swapped)
+    few = xr.DataArray(np.arange(study.sizes["failing"]) < 72, dims="failing")
+    rare = study.assign(as_donor=study.as_donor.where(~row | few, 0))
+    assert said("what-is-restored", (DECIDES, (0, 0.25), "neither"), rare)
+    assert not said("what-is-restored", (DECIDES, (0, 0.25), "answer"), rare)
+
+
+def test_where_nothing_fails_there_is_nothing_to_say_and_a_hint_asks_for_the_other_study():
+    answers = {
+        "less-likely": (below, FAILS),
+        "what-is-restored": (DECIDES, (0, 1), "answer"),
+    }
+    assert answers.keys() == OF_FAILING
+    for name, answer in answers.items():
+        verdict = exercises.check(name, answer, adding())
+        assert not verdict
+        assert "study of the model that fails?" in verdict.message
+        assert not exercises.check(name, answer)
+
+
+def test_circuits_and_parts_are_read_off_the_study():
+    """Made better at one size, or with another part that writes most."""
+    study = adding()
+    ranked, size = study.ranking == "by effect", study.circuit_size
+    one_more = study.circuit_accuracy.where(~ranked | (size < 8), 1.0)
+    better = study.assign(circuit_accuracy=one_more)
+    random = study.circuit_accuracy.where(~ranked).max("ranking").sel(circuit_size=8)
+    assert said("smallest-circuit", ((8, 8, 8), random), better)
+    assert not said("smallest-circuit", (SIZES, RANDOM), better)
+    head = study.part == "1.2"
+    louder = study.assign(written=study.written + 100 * head)
+    written = louder.written.sel(followed="right").isel(answer=0)
+    assert said("who-writes", (written / written.sum(), "1.2"), louder)
+    assert not said("who-writes", (shares(), "mlp 1"), louder)
+
+
+def test_where_a_carry_is_read_is_counted_with_the_model_of_the_study(tmp_path):
+    """One that has hardly been trained, counted here in another way."""
+    settings = arithmetic.AdderSettings(
+        width=16, heads=2, inner=32, steps=60, batch=32, warm_up=1, rate=1e-2, device="cpu"
+    )
+    arithmetic.train_into(tmp_path / "beginner", settings)
+    study = adding().assign_attrs(model=str(tmp_path / "beginner"), weights_sha256="")
+    model = load_model(study.attrs["model"], device="cpu", tokenizer=False)
+    changed = {"r0": [], "a0": []}
+    for a in range(99):
+        for b in range(100):
+            if a % 10 == 9 or a % 10 + b % 10 != 9 or a // 10 + b // 10 == 9:
+                continue
+            r = [int(digit) for digit in f"{a + b:03d}"[::-1]]
+            row = [a // 10, a % 10, 10, b // 10, b % 10, 12, *r]
+            units, raised = [*row[:6], 0, *row[7:]], [row[0], row[1] + 1, *row[2:]]
+            with torch.no_grad():
+                said_there = model(torch.tensor([row, units, raised]))[:, 6, :10].argmax(-1)
+            changed["r0"].append(bool(said_there[0] != said_there[1]))
+            changed["a0"].append(bool(said_there[0] != said_there[2]))
+    right = np.mean(changed["r0"]), np.mean(changed["a0"])
+    assert said("read-carry", right, study)
+    assert not said("read-carry", (1, 0), study)
+
+
 def test_curves_of_a_training_are_told_by_their_clamps():
     """Those made up for these tests say what those of `train` do."""
     names = ("copy", "PT", "L1")
@@ -766,6 +1036,7 @@ def test_curves_of_a_training_are_told_by_their_clamps():
 
 def test_results_of_another_kind_are_refused(data, study):
     others = (("stripe-score", data), ("read-peak", study), ("two-labels", study))
+    others = (*others, ("cascade", study), ("read-peak", adding()))
     for name, other_kind in (*others, ("stripe-score", learning())):
         with pytest.raises(ValueError, match=r"^data: holds [a-z]+, not [a-z]+; pass [^\n]*$"):
             exercises.check(name, 1, other_kind)
@@ -789,7 +1060,7 @@ def test_without_results_those_of_the_default_model_count(data):
     ("wrong", "named"),
     [
         (lambda: exercises.check("read-peek", 63), "name=read-peek"),
-        (lambda: exercises.timetable(6), "session=6"),
+        (lambda: exercises.timetable(7), "session=7"),
         (lambda: exercises.load("gpt-5"), "results=gpt-5"),
         (lambda: exercises.load("smollm2-135m", kind="heads"), "results="),
         (lambda: student_notebook(ROOT / "notebooks/fig1.ipynb"), "notebook="),
@@ -891,7 +1162,8 @@ def test_checks_hold_no_answers():
     modules = sorted((ROOT / "lib/universal_response/companion/exercises").glob("session*.py"))
     assert len(modules) == len(COURSE)
     tree = ast.parse("\n".join(module.read_text() for module in modules))
-    known = {63, 64, 8128, 0.262, 7.3, 41, 1.71, 0.0496}  # a minus is no part of a constant
+    # A minus is no part of a constant.
+    known = {63, 64, 8128, 0.262, 7.3, 41, 1.71, 0.0496, 450, 8.505, 40, 0.316, 0.465, 810}
     numbers = {
         node.value
         for node in ast.walk(tree)

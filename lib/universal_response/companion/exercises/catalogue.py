@@ -6,6 +6,7 @@ from universal_response.companion.exercises import (
     session3,
     session4,
     session5,
+    session6,
 )
 from universal_response.companion.exercises.exercise import Exercise, Session
 
@@ -177,6 +178,44 @@ EXERCISES: dict[str, Exercise] = {
             "Each curve is measured by its own last value, and the seeds are compared one by one. "
             "Which of the two was half-way first?",
         ),
+        Exercise(
+            "cascade", "A carry that makes a carry", 6, "easy", 5, session6.cascade,
+            "The tens have to hand on a carry. In which of these sums would they not do so if the "
+            "units handed them none?",
+        ),
+        Exercise(
+            "two-effects", "Two measures of one effect", 6, "medium", 10, session6.two_effects,
+            "Each of the two terms divides by the smaller of its probabilities if the patch works. "
+            "The logarithms are natural, the powers those of ten; the node is chosen by the "
+            "logarithmic effect.",
+        ),
+        Exercise(
+            "smallest-circuit", "How few suffice?", 6, "medium", 10, session6.smallest_circuit,
+            "Enough is a part of what all nodes have, digit by digit. The random circuits are all "
+            "rankings but one, and they are as large as the circuit that was found.",
+        ),
+        Exercise(
+            "who-writes", "Who writes the answer?", 6, "easy", 5, session6.who_writes,
+            "Follow the right digit, at the units alone. Negative numbers count too; what do all "
+            "shares sum to?",
+        ),
+        Exercise(
+            "less-likely", "Does it expect to fail?", 6, "medium", 10, session6.less_likely,
+            "Put every problem that failed beside every one that was solved. What is a tie worth? "
+            "Some entries were not measured. Did you pass the study of the model that fails?",
+        ),
+        Exercise(
+            "what-is-restored", "What is restored?", 6, "medium", 10, session6.what_is_restored,
+            "Write beside each row which digit you expect if one explanation is right, and which "
+            "if the other is. Which row could tell them apart? Did you pass the study of the model "
+            "that fails?",
+        ),
+        Exercise(
+            "read-carry", "Where the carry is read", 6, "hard", 15, session6.read_carry,
+            "One token at a time; all others stay, also those that are wrong then. Which place "
+            "predicts the tens? Compare digits that the model says with those it said before, in "
+            "all sums that are asked for.",
+        ),
     )
 }  # fmt: skip
 
@@ -248,6 +287,21 @@ SESSIONS: dict[int, Session] = {
                 (5, "Round-up"),
             ),
             results="training-letters", kind="training",
+        ),
+        Session(
+            6, "A small model that adds",
+            (
+                (5, "A task of thirteen tokens"),
+                "cascade",
+                (5, "Patching one node"),
+                "two-effects", "smallest-circuit", "who-writes",
+                (5, "Outside of the training data"),
+                "less-likely", "what-is-restored",
+                (5, "A digit that the model wrote itself"),
+                "read-carry",
+                (5, "Round-up"),
+            ),
+            results="arithmetic-adder-0", kind="arithmetic",
         ),
     )
 }  # fmt: skip
