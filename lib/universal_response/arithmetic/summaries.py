@@ -57,12 +57,15 @@ def neurons_needed(study: xr.Dataset, layer: int, part: float = 0.9) -> xr.DataA
     """The smallest number kept at which the right ranking gives this part of the answers.
 
     Returns:
-        (operation,).
+        (operation,); nan where no number does.
     """
     found = []
     for operation in study.operation.values:
-        kept = study.neuron_accuracy.isel(layer=layer).sel(ranked_on=operation, operation=operation)
-        found.append(int(study.kept[(kept >= part).values.argmax()]))
+        right = study.neuron_accuracy.isel(layer=layer).sel(
+            ranked_on=operation, operation=operation
+        )
+        enough = study.kept.where(right >= part)
+        found.append(float(enough.min()))
     return xr.DataArray(found, dims="operation", coords={"operation": study.operation})
 
 
@@ -113,18 +116,14 @@ def _known(study: xr.Dataset, kind: str) -> np.ndarray:
 def rescued(study: xr.Dataset) -> xr.Dataset:
     """Part of the failing problems that are right, and that give the donor's digit, by row.
 
-    `error` is that of a binomial share.
+    `error` is the standard error over failing problems.
     """
-    n = study.rescued.notnull().sum("failing")
-    mean = study.rescued.mean("failing")
-    return xr.Dataset(
-        {
-            "mean": mean,
-            "error": (mean * (1 - mean) / n.where(n > 0)) ** 0.5,
-            "as_donor": study.as_donor.mean("failing"),
-            "n": n,
-        }
-    )
+    found = mean_and_error(study.rescued, "failing")
+    about = {
+        "as_donor": study.as_donor.mean("failing"),
+        "n": study.rescued.notnull().sum("failing"),
+    }
+    return found.assign(about)
 
 
 def response_and_distance(study: xr.Dataset) -> xr.Dataset:
@@ -144,6 +143,19 @@ def response_follows_answer(study: xr.Dataset) -> float:
     return float(spearmanr(found.response.values.ravel(), found.distance.values.ravel()).statistic)
 
 
+def effect_at_operands(study: xr.Dataset) -> xr.DataArray:
+    """Size of the effects of all nodes at an operand digit's own place, sums: (source, answer)."""
+    size = abs(study.logit_effect.sel(operation="sums")).sum(("layer", "component"))
+    return size.sel(place=study.source.values).rename(place="source").transpose("source", "answer")
+
+
+def response_follows_nodes(study: xr.Dataset) -> float:
+    """Rank correlation of the response with these effects, over operand digits and answers."""
+    response = response_and_distance(study).response.transpose("source", "answer")
+    effects = effect_at_operands(study)
+    return float(spearmanr(response.values.ravel(), effects.values.ravel()).statistic)
+
+
 def at_carry(study: xr.Dataset, answer: int, behind: str = "before") -> float:
     """Response at l = 2L to raised units where that makes a carry, over its mean elsewhere."""
     of = study.raised_response.isel(position=-1, answer=answer).sel(behind=behind)
@@ -152,22 +164,25 @@ def at_carry(study: xr.Dataset, answer: int, behind: str = "before") -> float:
 
 
 def probe_gain(study: xr.Dataset) -> xr.DataArray:
-    """Accuracy of probes above the largest of shuffled ones, over what there is to gain; from 0.
+    """Accuracy of probes above that of shuffled ones, over what there is to gain; from 0.
+
+    That of shuffled ones is their mean over places and l: where states form a few clusters a single
+    one may be right by luck.
 
     Returns:
         (label, position, place_read).
     """
-    chance = study.probe_shuffled.max(("position", "place_read"))
+    chance = study.probe_shuffled.mean(("position", "place_read"))
     return ((study.probe_accuracy - chance) / (1 - chance)).clip(min=0)
 
 
-def lens_by_position(study: xr.Dataset) -> xr.Dataset:
-    """Logit lens at the places that answer, mean over the digits that operands have.
+def mean_over_operand_digits(study: xr.Dataset, name: str) -> xr.Dataset:
+    """`written` or `lens`, mean over the digits of the result that stand where operands have one.
 
     Returns:
-        `mean` and `error` (followed, position).
+        `mean` and `error`, (followed, part) or (followed, position).
     """
     of = slice(study.sizes["answer"] - 1)
-    mean, error = (study[name].isel(answer=of) for name in ("lens", "lens_sem"))
+    mean, error = (study[each].isel(answer=of) for each in (name, f"{name}_sem"))
     n = mean.sizes["answer"]
     return xr.Dataset({"mean": mean.mean("answer"), "error": (error**2).sum("answer") ** 0.5 / n})

@@ -62,15 +62,15 @@ def neurons_panel(axes: Axes, study: xr.Dataset, layer: int) -> None:
 
 def written_panel(axes: Axes, study: xr.Dataset) -> None:
     """What each part writes along the right digit, and along that of an operand and another."""
-    of = study.written.isel(answer=slice(2))
-    parts = [str(part) for part in of.part.values]
+    found = summaries.mean_over_operand_digits(study, "written")
+    parts = [str(part) for part in found.part.values]
     y = np.arange(len(parts))
     looks = {"right": (ACCENT, "o"), "first": (CATEGORIES[0], "v"), "second": (CATEGORIES[2], "^"),
              "other": (GREY, "x")}  # fmt: skip
     for name, (colour, mark) in looks.items():
-        mean, error = (each.sel(followed=name).mean("answer") for each in (of, study.written_sem))
+        one = found.sel(followed=name)
         axes.errorbar(
-            mean, y, xerr=error, fmt=mark, color=colour, markersize=4, elinewidth=0.7,
+            one["mean"], y, xerr=one.error, fmt=mark, color=colour, markersize=4, elinewidth=0.7,
             label={"first": "digit of $a$", "second": "digit of $b$"}.get(name, f"{name} digit"),
         )  # fmt: skip
     axes.axvline(0, color="0.85", linewidth=0.8, zorder=0)

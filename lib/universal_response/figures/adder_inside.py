@@ -28,10 +28,15 @@ def adder_probes(study: xr.Dataset) -> Figure:
     """
     gain = summaries.probe_gain(study)
     with style():
-        figure, grid = plt.subplots(3, 3, figsize=(9.6, 6.6), layout="constrained")
+        n = gain.sizes["label"]
+        figure, grid = plt.subplots(
+            n // 3 + 1, 3, figsize=(9.6, 2.2 * (n // 3 + 1)), layout="constrained"
+        )
         for axes, label in zip(grid.ravel(), gain.label.values, strict=False):
             drawn = probe_panel(axes, gain.sel(label=label))
-        lens_panel(grid.ravel()[gain.sizes["label"]], study)
+        lens_panel(grid.ravel()[n], study)
+        for axes in grid.ravel()[n + 1 :]:
+            axes.set_visible(False)
         for axes in grid[:, 0]:
             axes.set_ylabel(r"position $\ell$")
         figure.colorbar(drawn, ax=grid[:, -1], label="accuracy: chance 0, perfect 1", shrink=0.6)
@@ -52,7 +57,7 @@ def probe_panel(axes: Axes, gain: xr.DataArray) -> AxesImage:
 
 def lens_panel(axes: Axes, study: xr.Dataset) -> None:
     """Logit lens of the right digit, of the operands' digits and of another, along l."""
-    found = summaries.lens_by_position(study)
+    found = summaries.mean_over_operand_digits(study, "lens")
     x = found.assign_coords(position=range(found.sizes["position"]))
     for name, (colour, label) in FOLLOWED.items():
         one = x.sel(followed=name)

@@ -55,12 +55,11 @@ def accuracy_panel(axes: Axes, studies: Sequence[xr.Dataset]) -> None:
     kinds = list(KINDS)
     for k, (withheld, title) in enumerate(TITLES.items()):
         mine = [study for study in studies if study.attrs["withheld"] == withheld]
-        for study, mark in zip(mine, MARKS, strict=False):
+        for study in mine:
             solved = summaries.likely(study).solved.sel(kind_of_problem=kinds)
             axes.plot(
-                solved, np.arange(len(kinds)) + 0.22 * (k - 1), mark, color=CATEGORIES[k],
-                markersize=5, markerfacecolor="none",
-                label=title if mark == MARKS[0] else None,
+                solved, np.arange(len(kinds)) + 0.22 * (k - 1), _mark(study), color=CATEGORIES[k],
+                markersize=5, markerfacecolor="none", label=title if study is mine[0] else None,
             )  # fmt: skip
     axes.set_yticks(range(len(kinds)), KINDS.values())
     axes.invert_yaxis()
@@ -90,6 +89,11 @@ def _once(axes: Axes, label: str) -> str | None:
     return None if label in axes.get_legend_handles_labels()[1] else label
 
 
+def _mark(study: xr.Dataset) -> str:
+    """Of the seed."""
+    return MARKS[int(study.attrs["training_seed"]) % len(MARKS)]
+
+
 def rescue_panel(axes: Axes, studies: Sequence[xr.Dataset]) -> None:
     """Part of the failing problems whose digit is right after a patch, a mark for every model."""
     failing = [study for study in studies if int(study.failing_problems) > 0]
@@ -104,8 +108,9 @@ def rescue_panel(axes: Axes, studies: Sequence[xr.Dataset]) -> None:
             markersize=5, markerfacecolor="none", elinewidth=0.7,
             label=f"seed {study.attrs['training_seed']}, {int(study.failing_problems)} failing",
         )  # fmt: skip
-    axes.set_yticks(range(len(ROWS)), ROWS.values())
+    axes.set_yticks(range(len(ROWS)), list(ROWS.values()))
     axes.axhline(4.5, color="0.85", linewidth=0.8)
     axes.invert_yaxis()
     axes.set(xlabel="part that is right after the patch", xlim=(-0.03, 1.03))
-    axes.legend(loc="lower center", bbox_to_anchor=(0.2, 1.07), fontsize=7, ncol=2)
+    if failing:
+        axes.legend(loc="lower center", bbox_to_anchor=(0.2, 1.07), fontsize=7, ncol=2)

@@ -30,8 +30,8 @@ def probes(material: Material) -> xr.Dataset:
 def neurons(material: Material) -> xr.Dataset:
     """How few neurons of a layer do, ranked on sums or on differences, beside random ones.
 
-    Of those that matter most to the units of the result in the last layer: mean activation at `=`
-    by the units of both operands, and what a unit of it adds to the logits of the digits.
+    Of those of largest effect in the last layer: mean activation at `=` by the units of both
+    operands, and what a unit of it adds to the logits of the digits.
     """
     cfg, units = material.model.cfg, answer_places(len(material.places)).start
     generator = torch.Generator().manual_seed(material.settings.seed)

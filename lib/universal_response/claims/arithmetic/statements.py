@@ -184,6 +184,13 @@ ARITHMETIC_CLAIMS = (
         lambda correlation: correlation > 0.7,
     ),
     Claim(
+        "And where indirect effects say that the operand is used.",
+        BEYOND,
+        "the same with the summed size of the effects of all nodes at the digit's own place",
+        of_each(summaries.response_follows_nodes),
+        None,
+    ),
+    Claim(
         "The response to an operand knows the carry.",
         BEYOND,
         "C_Δ at l = 2L where the tens are predicted, units of the first operand raised by one: "
