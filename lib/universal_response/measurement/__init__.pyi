@@ -17,9 +17,16 @@ from .results import load_results, made_into, save_results
 from .schema import SCHEMA_VERSIONS, kind_of, leading_bits, stored_bits
 from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings, recorded
 from .shards import code
+from .studies import joined_study, measure_parts
 from .subject import describe, describe_machine, device_memory, git_commit, opened
 from .units import in_time
-from .verify import Verification, check_weights, check_weights_of, verify
+from .verify import (
+    Verification,
+    check_weights,
+    check_weights_of,
+    verification,
+    verify,
+)
 
 __all__ = [
     "DEFAULT",
@@ -45,6 +52,7 @@ __all__ = [
     "git_commit",
     "identity_of",
     "in_time",
+    "joined_study",
     "kind_of",
     "leading_bits",
     "load_results",
@@ -52,6 +60,7 @@ __all__ = [
     "made_into",
     "measure",
     "measure_into",
+    "measure_parts",
     "opened",
     "plan",
     "recorded",
@@ -64,5 +73,6 @@ __all__ = [
     "settings_of",
     "stored_bits",
     "strengths_at_a_time",
+    "verification",
     "verify",
 ]

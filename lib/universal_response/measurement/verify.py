@@ -1,5 +1,6 @@
 """Measure the first sequence of a results file again, and compare."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,6 +39,19 @@ class Verification:
     @property
     def agrees(self) -> bool:
         return self.worst <= 1
+
+
+def verification(excess: Mapping[str, xr.DataArray], median_relative: float) -> Verification:
+    """What is told of witnesses that were measured again.
+
+    Args:
+        excess: of every variable |new - shipped| as a multiple of what is allowed.
+        median_relative: as `Verification` has it.
+    """
+    largest = max(excess, key=lambda name: float(excess[name].max()))
+    at = {str(dim): int(place) for dim, place in excess[largest].argmax(...).items()}
+    compared, worst = sum(each.size for each in excess.values()), float(excess[largest].max())
+    return Verification(compared, worst, {"of": largest, **at}, median_relative)
 
 
 def verify(

@@ -1,11 +1,8 @@
 """The whole study of a model that adds, in one Dataset."""
 
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import xarray as xr
-from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.arithmetic.answers import check_task
@@ -16,8 +13,14 @@ from universal_response.arithmetic.study.material import Material
 from universal_response.arithmetic.study.settings import ArithmeticSettings
 from universal_response.arithmetic.study.witness import witness
 from universal_response.arithmetic.told import settings_of_training
-from universal_response.measurement import SCHEMA_VERSIONS, Parts, identity_of, made_into, opened
-from universal_response.propagation import positions
+from universal_response.measurement import (
+    Parts,
+    identity_of,
+    joined_study,
+    made_into,
+    measure_parts,
+    opened,
+)
 
 # In the order in which they need each other.
 PARTS = {
@@ -62,29 +65,17 @@ def study_arithmetic(
     material = Material(model, trained, settings)
     identity = identity_of(subject.attributes, (settings, trained), _CODE)
     parts = Parts(Path(folder) if folder else None, "arithmetic", identity)
-    with tqdm(PARTS.items(), disable=not progress, unit="part") as bar:
-        for name, measure in bar:
-            bar.set_description(name)
-            material.done[name] = parts.made(name, partial(measure, material))
-    at = positions(model)
-    attributes = subject.attributes | {
-        "kind": "arithmetic",
-        "schema_version": SCHEMA_VERSIONS["arithmetic"],
-        "input": f"sums and differences of {trained.digits} digits",
-        "withheld": trained.withheld,
-        "training_seed": trained.seed,
-        "digits": trained.digits,
-        **{name: getattr(settings, name) for name in vars(settings) if name != "device"},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        # Of all parts, whenever they were measured.
-        "wall_time_s": round(sum(part.attrs["seconds"] for part in material.done.values()), 1),
-    }
-    joined = xr.merge(material.done.values(), combine_attrs="drop", compat="no_conflicts")
-    about = {
-        "sublayer": ("position", [each.sublayer for each in at]),
-        "position_layer": ("position", [each.layer for each in at]),
-    }
-    return joined.assign_coords(about).assign_attrs(attributes)
+    measure_parts(parts, PARTS, material, progress)
+    return joined_study(
+        "arithmetic",
+        material.done,
+        subject,
+        settings,
+        input=f"sums and differences of {trained.digits} digits",
+        withheld=trained.withheld,
+        training_seed=trained.seed,
+        digits=trained.digits,
+    )
 
 
 def study_arithmetic_into(

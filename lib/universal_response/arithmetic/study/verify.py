@@ -9,7 +9,7 @@ from universal_response.arithmetic.study.material import Material
 from universal_response.arithmetic.study.settings import ArithmeticSettings
 from universal_response.arithmetic.study.witness import witness
 from universal_response.arithmetic.told import settings_of_training
-from universal_response.measurement import Verification, check_weights_of, recorded
+from universal_response.measurement import Verification, check_weights_of, recorded, verification
 from universal_response.models import load_model
 
 ALLOWED = 1e-3
@@ -43,8 +43,4 @@ def verify_arithmetic(dataset: xr.Dataset, model: TransformerBridge | None = Non
         off = abs(mine - shipped) / (ALLOWED * (1 + abs(shipped)))
         excess[name] = off.where(shipped.notnull() | mine.notnull(), 0).fillna(np.inf)
         relative.append(abs(mine / shipped.where(shipped != 0) - 1).values.ravel())
-    largest = max(excess, key=lambda name: float(excess[name].max()))
-    at = {str(dim): int(place) for dim, place in excess[largest].argmax(...).items()}
-    compared, worst = sum(each.size for each in excess.values()), float(excess[largest].max())
-    where: dict[str, object] = {"of": largest, **at}
-    return Verification(compared, worst, where, float(np.nanmedian(np.concatenate(relative))))
+    return verification(excess, float(np.nanmedian(np.concatenate(relative))))

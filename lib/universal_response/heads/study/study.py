@@ -1,12 +1,9 @@
 """The whole study: part after part, each kept as soon as it is finished."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import xarray as xr
-from tqdm import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.heads.study import carrying, causes, judging, looking, wiring, witness
@@ -14,13 +11,13 @@ from universal_response.heads.study.material import Material
 from universal_response.heads.study.settings import HeadSettings
 from universal_response.measurement import (
     RANDOM,
-    SCHEMA_VERSIONS,
     Parts,
     identity_of,
+    joined_study,
     made_into,
+    measure_parts,
     opened,
 )
-from universal_response.propagation import positions
 
 PARTS: dict[str, Callable[[Material], xr.Dataset]] = {
     "scores": looking.scores,
@@ -70,26 +67,8 @@ def study_heads(
     material = Material(model, settings)
     known = identity_of(subject.attributes, settings, _CODE)
     parts = Parts(Path(folder) if folder else None, "heads", known)
-    with tqdm(PARTS.items(), disable=not progress, unit="part") as bar:
-        for name, measure in bar:
-            bar.set_description(name)
-            material.done[name] = parts.made(name, partial(measure, material))
-    at = positions(model)
-    attributes = subject.attributes | {
-        "kind": "heads",
-        "schema_version": SCHEMA_VERSIONS["heads"],
-        "input": RANDOM,
-        **{name: getattr(settings, name) for name in vars(settings) if name != "device"},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        # Of all parts, whenever they were measured.
-        "wall_time_s": round(sum(part.attrs["seconds"] for part in material.done.values()), 1),
-    }
-    joined = xr.merge(material.done.values(), combine_attrs="drop", compat="no_conflicts")
-    about = {
-        "sublayer": ("position", [each.sublayer for each in at]),
-        "position_layer": ("position", [each.layer for each in at]),
-    }
-    return joined.assign_coords(about).assign_attrs(attributes)
+    measure_parts(parts, PARTS, material, progress)
+    return joined_study("heads", material.done, subject, settings, input=RANDOM)
 
 
 def study_heads_into(

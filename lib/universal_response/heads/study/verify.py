@@ -8,7 +8,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from universal_response.heads.study.material import Material
 from universal_response.heads.study.settings import HeadSettings
 from universal_response.heads.study.witness import witness
-from universal_response.measurement import Verification, check_weights_of, recorded
+from universal_response.measurement import Verification, check_weights_of, recorded, verification
 from universal_response.models import load_model
 
 # Of attention scores and shares absolute; of the loss, of order 10, relative.
@@ -38,10 +38,6 @@ def verify_heads(dataset: xr.Dataset, model: TransformerBridge | None = None) ->
     for name, found in witness(material).items():
         shipped = dataset[name]
         allowed = ALLOWED * (1 + (abs(shipped) if name == "witness_loss" else 0))
-        excess[name] = (abs(found - shipped) / allowed).fillna(np.inf)
+        excess[str(name)] = (abs(found - shipped) / allowed).fillna(np.inf)
         relative.append(abs(found / shipped.where(shipped != 0) - 1).values.ravel())
-    largest = max(excess, key=lambda name: float(excess[name].max()))
-    at = {str(dim): int(place) for dim, place in excess[largest].argmax(...).items()}
-    compared, worst = sum(each.size for each in excess.values()), float(excess[largest].max())
-    where: dict[str, object] = {"of": largest, **at}
-    return Verification(compared, worst, where, float(np.nanmedian(np.concatenate(relative))))
+    return verification(excess, float(np.nanmedian(np.concatenate(relative))))

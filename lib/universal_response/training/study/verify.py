@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from universal_response.measurement import Verification
+from universal_response.measurement import Verification, verification
 from universal_response.training.exemplars import features_sha256
 from universal_response.training.parameters import model_of
 from universal_response.training.study.looking import trained
@@ -50,8 +50,5 @@ def compared(dataset: xr.Dataset, again: xr.Dataset) -> Verification:
             allowed = allowed + one_sequence
         known = found.notnull() | shipped.notnull()
         excess[str(name)] = (abs(found - shipped) / allowed).fillna(np.inf).where(known, 0)
-    largest = max(excess, key=lambda name: float(excess[name].max()))
-    at = {str(dim): int(place) for dim, place in excess[largest].argmax(...).items()}
-    n, worst = sum(each.size for each in excess.values()), float(excess[largest].max())
     relative = abs(again.witness_loss / dataset.witness_loss - 1)
-    return Verification(n, worst, {"of": largest, **at}, float(relative.median()))
+    return verification(excess, float(relative.median()))
