@@ -6,7 +6,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from universal_response.activations import Unembedding
-from universal_response.arithmetic.problems import MINUS, Problems, all_problems
+from universal_response.arithmetic.problems import MINUS, Problems, all_problems, answer_places
 from universal_response.propagation import forward
 
 FORMS = ("operator first", "operator last", "negative difference")
@@ -16,8 +16,7 @@ def log_likelihood(
     tokens: Int[Tensor, "problem place"], model: TransformerBridge, unembedding: Unembedding
 ) -> Float[Tensor, " problem"]:
     """Natural logarithm of the probability of what is asked, up to `=`, given its first token."""
-    n_asked = 2 * ((tokens.shape[1] - 3) // 3) + 2
-    asked = tokens[:, :n_asked]
+    asked = tokens[:, : answer_places(tokens.shape[1]).start + 1]
     found = unembedding.logits(forward(asked, model)[:, :-1]).log_softmax(-1)
     return found.gather(2, asked[:, 1:, None].to(found.device))[..., 0].sum(1)
 

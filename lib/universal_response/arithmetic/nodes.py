@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from universal_response.activations import Outputs
+from universal_response.activations import Outputs, mean_by_position
 from universal_response.propagation import Edit, ReplaceHeads, ReplaceOutput
 
 
@@ -52,11 +52,8 @@ def replaced(nodes: Iterable[Node], by: Outputs) -> list[Edit]:
 
 def mean_over_problems(of: Outputs) -> Outputs:
     """A run that gives everywhere the mean of another over its problems, place by place."""
-
-    def mean(each: Sequence[Tensor]) -> list[Tensor]:
-        return [one.mean(0, keepdim=True) for one in each]
-
-    return replace(of, z=mean(of.z), mlps=mean(of.mlps))
+    mlps = [one.mean(0, keepdim=True) for one in of.mlps]
+    return replace(of, z=mean_by_position(of), mlps=mlps)
 
 
 def moved(of: Outputs, source: int, target: int) -> Outputs:

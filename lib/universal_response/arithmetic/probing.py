@@ -4,13 +4,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from universal_response.activations import Outputs, Probe, probe
-from universal_response.arithmetic.problems import Problems, carries, operand_digits, places
+from universal_response.arithmetic.problems import (
+    Problems,
+    carries,
+    operand_digits,
+    places,
+    result_digits,
+)
 
 
 def labels(problems: Problems) -> dict[str, Int[np.ndarray, " problem"]]:
     """Digits of the operands and of the result, and the carry of the units, by name."""
     first, second = operand_digits(problems)
-    result = problems.result[:, None] // 10 ** np.arange(problems.digits + 1) % 10
+    result = result_digits(problems)
     found = {f"a{k}": first[:, k] for k in range(problems.digits)}
     found |= {f"b{k}": second[:, k] for k in range(problems.digits)}
     found["carry"] = carries(problems)[:, 0].astype(int)

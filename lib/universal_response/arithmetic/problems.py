@@ -69,8 +69,9 @@ class Problems:
         sign = np.where(self.minus, MINUS, PLUS)[:, None]
         equals = np.full_like(sign, EQUALS)
         first, second = (_in_digits(each, self.digits) for each in (self.first, self.second))
-        result = _in_digits(self.result, self.digits + 1)[:, ::-1]
-        return np.concatenate([first, sign, second, equals, result], 1).astype(np.int64)
+        return np.concatenate([first, sign, second, equals, result_digits(self)], 1).astype(
+            np.int64
+        )
 
 
 def places(digits: int = 2) -> list[str]:
@@ -153,6 +154,11 @@ def _outgrown(
 ) -> np.ndarray:
     """Whether digits with what was carried, or borrowed, leave the range of one."""
     return np.where(minus, first < second + carry, first + second + carry >= 10)
+
+
+def result_digits(problems: Problems) -> np.ndarray:
+    """Digits of the result, the units first, (problem, digit)."""
+    return _in_digits(problems.result, problems.digits + 1)[:, ::-1]
 
 
 def operand_digits(problems: Problems) -> tuple[np.ndarray, np.ndarray]:

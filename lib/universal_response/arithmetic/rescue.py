@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -11,7 +10,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from universal_response.activations import Outputs, Unembedding, outputs
 from universal_response.arithmetic.answers import answers, tokens_of
 from universal_response.arithmetic.nodes import Node, replaced
-from universal_response.arithmetic.problems import Problems
+from universal_response.arithmetic.problems import Problems, result_digits
 from universal_response.propagation import forward
 
 
@@ -88,15 +87,11 @@ def donors_for(
         same: with the same result, or with another digit there.
         generator: draws one of those that fit.
     """
-    results, digit = solved.result, _digit(solved.result, answer)
+    digit, wrong = (result_digits(each)[:, answer] for each in (solved, failing))
     found = np.full(len(failing), -1)
-    for k, (result, minus) in enumerate(zip(failing.result, failing.minus, strict=True)):
-        mine = solved.minus == minus
-        fits = mine & (results == result if same else digit != _digit(result, answer))
+    for k in range(len(failing)):
+        alike = solved.result == failing.result[k] if same else digit != wrong[k]
+        fits = alike & (solved.minus == failing.minus[k])
         if fits.any():
             found[k] = generator.choice(np.flatnonzero(fits))
     return found
-
-
-def _digit(numbers: Any, place: int) -> Any:
-    return numbers // 10**place % 10

@@ -80,7 +80,7 @@ def node_map(axes: Axes, values: xr.DataArray, reach: float) -> AxesImage:
         norm=SymLogNorm(1, vmin=-reach, vmax=reach),
     )  # fmt: skip
     axes.set_yticks(range(len(names)), names)
-    axes.set_xticks(range(values.sizes["place"]), [place_name(p) for p in values.place.values])
+    places_along(axes, values.place.values)
     axes.axhline(values.sizes["component"] - 0.5, color="white", linewidth=1.5)
     return drawn
 

@@ -17,7 +17,7 @@ from .results import load_results, made_into, save_results
 from .schema import SCHEMA_VERSIONS, kind_of, leading_bits, stored_bits
 from .settings import DEFAULT, DEFAULT_EPSILONS, RANDOM, Settings, recorded
 from .shards import code
-from .studies import joined_study, measure_parts
+from .studies import joined_study, measure_parts, numbers
 from .subject import describe, describe_machine, device_memory, git_commit, opened
 from .units import in_time
 from .verify import (
@@ -61,6 +61,7 @@ __all__ = [
     "measure",
     "measure_into",
     "measure_parts",
+    "numbers",
     "opened",
     "plan",
     "recorded",

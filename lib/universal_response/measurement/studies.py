@@ -5,12 +5,19 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 import xarray as xr
 from tqdm import tqdm
 
 from universal_response.measurement.parts import Parts
 from universal_response.measurement.schema import SCHEMA_VERSIONS
 from universal_response.measurement.subject import Subject
+
+
+def numbers(tensor: torch.Tensor) -> np.ndarray:
+    """As they are kept in a study, until it is saved."""
+    return tensor.double().cpu().numpy()
 
 
 def measure_parts(

@@ -8,7 +8,8 @@ from universal_response.arithmetic.effects import each_patched
 from universal_response.arithmetic.faithfulness import Judge, smallest
 from universal_response.arithmetic.lens import along, lens, written
 from universal_response.arithmetic.nodes import Node
-from universal_response.arithmetic.study.material import OPERATIONS, Material, mean_and_sem, numbers
+from universal_response.arithmetic.study.material import OPERATIONS, Material, mean_and_sem
+from universal_response.measurement import numbers
 
 SIZES = (0, 1, 2, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 64)
 # Of a component: heads of a layer, then its MLP.

@@ -30,11 +30,6 @@ from universal_response.response import mean_and_error
 OPERATIONS = ("sums", "differences")
 
 
-def numbers(tensor: Tensor) -> np.ndarray:
-    """As they are kept in a study, until it is saved."""
-    return tensor.double().cpu().numpy()
-
-
 def mean_and_sem(
     name: str, dims: tuple[str, ...], values: np.ndarray, over: str = "problem"
 ) -> dict[str, xr.DataArray]:

@@ -9,7 +9,8 @@ from universal_response.arithmetic.answers import logit_difference
 from universal_response.arithmetic.neurons import explained, keys, only, promoted
 from universal_response.arithmetic.probing import labels, probed
 from universal_response.arithmetic.problems import answer_places
-from universal_response.arithmetic.study.material import OPERATIONS, Material, numbers
+from universal_response.arithmetic.study.material import OPERATIONS, Material
+from universal_response.measurement import numbers
 
 COUNTS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
 SHOWN = 6

@@ -11,7 +11,8 @@ from universal_response.arithmetic.answers import DIGITS, answers, tokens_of
 from universal_response.arithmetic.effects import distance
 from universal_response.arithmetic.problems import Problems, joined
 from universal_response.arithmetic.responding import raised, scaled
-from universal_response.arithmetic.study.material import Material, mean_and_sem, numbers
+from universal_response.arithmetic.study.material import Material, mean_and_sem
+from universal_response.measurement import numbers
 from universal_response.propagation import forward
 
 # Of both units; those of the first operand are at most 8, so that they can be raised.

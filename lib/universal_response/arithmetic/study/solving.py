@@ -11,7 +11,8 @@ from universal_response.arithmetic.likelihood import (
     unseen_form,
 )
 from universal_response.arithmetic.problems import Problems
-from universal_response.arithmetic.study.material import Material, numbers
+from universal_response.arithmetic.study.material import Material
+from universal_response.measurement import numbers
 
 PARTS = ("training", "held_out", "withheld")
 

@@ -7,7 +7,8 @@ from universal_response.arithmetic.answers import answers, tokens_of
 from universal_response.arithmetic.effects import each_patched
 from universal_response.arithmetic.likelihood import log_likelihood
 from universal_response.arithmetic.responding import scaled
-from universal_response.arithmetic.study.material import Material, numbers
+from universal_response.arithmetic.study.material import Material
+from universal_response.measurement import numbers
 
 WITNESSES = 4
 

@@ -3,9 +3,8 @@
 from universal_response.arithmetic import summaries
 from universal_response.claims.arithmetic import quantities as of
 from universal_response.claims.arithmetic.quantities import of_each
+from universal_response.claims.heads.statements import BEYOND, NOTES
 from universal_response.claims.statements import Claim
-
-NOTES, BEYOND = "induction-circuit notes", "beyond the notes"
 
 # Our reading of "does so" and of "few": more, and less, than half.
 HALF = 0.5

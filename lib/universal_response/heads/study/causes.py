@@ -13,8 +13,9 @@ from universal_response.heads.attribution import (
 )
 from universal_response.heads.behaviour import loss
 from universal_response.heads.replacing import By, Head, each_replaced, replaced, run
-from universal_response.heads.study.material import Material, mean_and_sem, numbers
+from universal_response.heads.study.material import Material, mean_and_sem
 from universal_response.heads.summaries import CLASSES
+from universal_response.measurement import numbers
 
 MAP = ("layer", "head")
 

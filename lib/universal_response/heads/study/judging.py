@@ -20,8 +20,9 @@ from universal_response.heads.circuit import (
     removal,
 )
 from universal_response.heads.replacing import Head
-from universal_response.heads.study.material import Material, numbers
+from universal_response.heads.study.material import Material
 from universal_response.heads.subspaces import overlap, position_and_token_spaces
+from universal_response.measurement import numbers
 
 CIRCUIT_SIZE = 16
 REMOVALS = 10

@@ -12,8 +12,9 @@ from transformer_lens.model_bridge import TransformerBridge
 from universal_response.heads.behaviour import loss, predictions
 from universal_response.heads.lens import logit_lens
 from universal_response.heads.scores import SCORES, attention_scores, by_offset
-from universal_response.heads.study.material import Material, mean_and_sem, numbers
+from universal_response.heads.study.material import Material, mean_and_sem
 from universal_response.heads.summaries import CLASSES
+from universal_response.measurement import numbers
 from universal_response.propagation import Seen, forward
 
 

@@ -18,13 +18,9 @@ from universal_response.heads.replacing import Head
 from universal_response.heads.scores import SCORES, attention_scores
 from universal_response.heads.study.settings import HeadSettings
 from universal_response.heads.summaries import CLASSES
+from universal_response.measurement import numbers
 from universal_response.response import above, holm, mean_and_error
 from universal_response.sequences import repeated_random_tokens
-
-
-def numbers(tensor: Tensor) -> np.ndarray:
-    """As they are kept in a study, until it is saved."""
-    return tensor.double().cpu().numpy()
 
 
 def mean_and_sem(name: str, dims: tuple[str, ...], by_sequence: Tensor) -> dict[str, xr.DataArray]:

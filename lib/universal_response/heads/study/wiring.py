@@ -21,8 +21,9 @@ from universal_response.heads.replacing import Head
 from universal_response.heads.replacing import edges as edges_between
 from universal_response.heads.rotary import rotations
 from universal_response.heads.scores import induction
-from universal_response.heads.study.material import Material, mean_and_sem, numbers
+from universal_response.heads.study.material import Material, mean_and_sem
 from universal_response.heads.subspaces import overlap, read_by, written_by
+from universal_response.measurement import numbers
 from universal_response.propagation import Edit, Seen, Through, first_layer, forward
 
 # Senders whose edges are cut through queries and values too.

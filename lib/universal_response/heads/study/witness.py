@@ -7,7 +7,8 @@ from universal_response.heads.behaviour import loss
 from universal_response.heads.scores import SCORES, attention_scores
 from universal_response.heads.split import carried, split_changes
 from universal_response.heads.study.carrying import strengths
-from universal_response.heads.study.material import Material, numbers
+from universal_response.heads.study.material import Material
+from universal_response.measurement import numbers
 from universal_response.propagation import forward
 
 
