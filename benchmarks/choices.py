@@ -76,8 +76,8 @@ def _changes(case: Case) -> dict[str, Callable[[], Any]]:
         "one source a pass": partial(patch.object, passes, "packings", _unmixed),
     }
     if case.tokens.device.type == "cpu":
-        changes["weights not laid out beforehand"] = partial(
-            patch.object, products, "PREPACKED_BYTES", 0
+        changes["products by PyTorch's choice"] = partial(
+            patch.object, products, "_available", lambda: False
         )
         changes["all rows of a rule at once"] = partial(
             patch.object, rows, "NUMBERS_AT_A_TIME", 1 << 40

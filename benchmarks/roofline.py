@@ -88,7 +88,7 @@ def faster(one: Roofline, other: Roofline) -> Roofline:
 
 
 def _rate(size: tuple[int, int], layers: list[torch.nn.Module], min_run_time: float) -> float:
-    """FLOP/s of all layers of one size in turn, by the faster kernel: prepacked or not.
+    """FLOP/s of all layers of one size in turn, by the engine's kernel or PyTorch's.
 
     In turn, because weights that were used a moment ago would come from the processor's cache.
     """
@@ -96,12 +96,12 @@ def _rate(size: tuple[int, int], layers: list[torch.nn.Module], min_run_time: fl
     like = next(layers[0].parameters())
     rows = TOKENS_PER_PASS.get(like.device.type, TOKENS_PER_PASS["cpu"])
     x = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(0)).to(like)
-    laid_out = products_of(layers, "float32", rows)
+    ours = products_of(layers, "float32")
     seconds = []
-    for product in ("laid_out[layer].change(x)", "layer.__class__.forward(layer, x)"):
+    for product in ("ours[layer].change(x)", "layer.__class__.forward(layer, x)"):
         timer = Timer(
             f"for layer in layers: {product}",
-            globals={"layers": layers, "laid_out": laid_out, "x": x},
+            globals={"layers": layers, "ours": ours, "x": x},
             num_threads=torch.get_num_threads(),
         )
         with torch.no_grad():

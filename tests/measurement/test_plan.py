@@ -96,8 +96,8 @@ def tiny_size(tmp_path_factory):
 
 @pytest.fixture
 def counted_kernels(monkeypatch):
-    """PyTorch's counter does not know prepacked weights."""
-    monkeypatch.setattr(products, "PREPACKED_BYTES", 0)
+    """PyTorch's counter does not know products by oneDNN."""
+    monkeypatch.setattr(products, "_available", lambda: False)
 
 
 # operations --------------------------------------------------------------------------------------

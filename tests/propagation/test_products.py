@@ -1,8 +1,9 @@
-"""Products of linear layers: laid out beforehand, in fewer digits for changes; all given back."""
+"""Products of linear layers: by the faster kernels, in fewer digits for changes; all given back."""
 
 import pytest
 import torch
 from tiny_models import random_tokens, tiny_model
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.pytorch_utils import Conv1D
 from universal_response import inner_products
 from universal_response.metrics import delta
@@ -15,15 +16,27 @@ from universal_response.propagation.products import products_of
 ROWS = 12
 
 
-@pytest.fixture(params=["prepacked", "not prepacked"])
+@pytest.fixture(params=["oneDNN", "PyTorch's choice"])
 def model(request, monkeypatch):
-    if request.param == "not prepacked":
-        monkeypatch.setattr(products, "PREPACKED_BYTES", 0)
+    if request.param != "oneDNN":
+        monkeypatch.setattr(products, "_available", lambda: False)
     torch.manual_seed(0)
     last = Conv1D(4, 3)
     torch.nn.init.normal_(last.bias)
     layers = torch.nn.Linear(5, 7), torch.nn.Linear(7, 3, bias=False), last
     return torch.nn.Sequential(*layers)
+
+
+class Operations(TorchDispatchMode):
+    """Notes the names of all operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
 
 
 def replaced(model):
@@ -44,22 +57,24 @@ def test_values_and_changes_for_any_number_of_rows(model, shape):
     torch.testing.assert_close(found.change, by_hand)
 
 
-@pytest.mark.parametrize("reason", ["fits", "too large", "float64", "no kernels"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("there", [True, False])
 @torch.no_grad()
-def test_laid_out_beforehand_if_there_are_kernels_and_room(model, monkeypatch, reason):
-    size = 4 * (5 * 7 + 7 * 3 + 3 * 4)
-    monkeypatch.setattr(products, "PREPACKED_BYTES", size - (reason == "too large"))
-    if reason == "float64":
-        model.double()
-    elif reason == "no kernels":
-        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    made, packed = [], products._packed
-    monkeypatch.setattr(products, "_packed", lambda *given: made.append(1) or packed(*given))
-    x = torch.randn(ROWS, 5).to(model[0].weight)
-    expected = model(x)
-    with carrying(model):
-        torch.testing.assert_close(model(x), expected)
-    assert len(made) == (3 if reason == "fits" else 0)
+def test_products_of_float32_take_the_kernels_that_are_there(monkeypatch, dtype, there):
+    if there and not products._available():
+        pytest.skip("this PyTorch has no such kernels")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: there)
+    dtype = getattr(torch, dtype)
+    layer = torch.nn.Linear(5, 7).to(dtype)
+    multiply = products_of([layer], "float32")[layer]
+    x, d = torch.randn(2, ROWS, 5)
+    with Operations() as seen:
+        value, change = multiply.value(x.to(dtype)), multiply.change(d)
+    torch.testing.assert_close(value, layer(x.to(dtype)))
+    torch.testing.assert_close(change, d @ layer.weight.to(d.dtype).T)
+    fast = sum("_linear_pointwise" in name for name in seen.names)
+    # Of a model in fewer digits changes are float32 all the same.
+    assert fast == there * (1 + (dtype == torch.float32))
 
 
 def test_layers_are_as_before_also_after_an_error(model):
@@ -78,7 +93,7 @@ def test_a_forward_that_another_library_replaced_is_left_alone(model):
 
 def test_a_change_more_precise_than_the_weights_keeps_its_digits(model):
     d = torch.randn(ROWS, 5, dtype=torch.float64)
-    multiply = products_of([model[0]], "float32", ROWS)[model[0]]
+    multiply = products_of([model[0]], "float32")[model[0]]
     expected = d @ model[0].weight.detach().double().T
     torch.testing.assert_close(multiply.change(d), expected, rtol=1e-14, atol=1e-14)
 

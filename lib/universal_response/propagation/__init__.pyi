@@ -15,7 +15,7 @@ from .edits import (
 )
 from .observing import Seen
 from .passes import chunked_inner_products, inner_products, linear_inner_products
-from .products import PREPACKED_BYTES, products_of
+from .products import products_of
 from .reading import read
 from .recognition import Norm, recognised
 from .rows import NUMBERS_AT_A_TIME
@@ -24,7 +24,6 @@ from .values_pass import Start, forward
 
 __all__ = [
     "NUMBERS_AT_A_TIME",
-    "PREPACKED_BYTES",
     "TOKENS_PER_PASS",
     "Carried",
     "Choice",

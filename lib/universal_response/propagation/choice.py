@@ -98,7 +98,7 @@ def _faster_than_float32(model: TransformerBridge) -> list[str]:
 
 
 def _seconds_of_product(layer: torch.nn.Module, name: str, rows: int) -> float:
-    multiply = products_of([layer], name, rows)[layer].change
+    multiply = products_of([layer], name)[layer].change
     weight = cast(Tensor, layer.weight)
     width = weight.shape[1 if isinstance(layer, torch.nn.Linear) else 0]
     d = torch.randn(rows, width, device=weight.device)

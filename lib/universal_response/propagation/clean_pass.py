@@ -37,7 +37,7 @@ def prepared(
     tape = Tape(n_tokens=n_sequences * t)
     with (
         unbridged(model) as blocks,
-        carrying(blocks.base, tape, blocks.mixing, products, TOKENS_PER_PASS["cpu"]) as modules,
+        carrying(blocks.base, tape, blocks.mixing, products) as modules,
     ):
         check_edits(edits, blocks.parts, blocks.heads, blocks.open_attention, (n_sequences, t))
         if edits and position > 0:

@@ -1,9 +1,9 @@
 """Modules that are run otherwise while changes are carried.
 
-Linear layers multiply the change only, by weights laid out beforehand; their values are known from
-the clean pass. Norms have one rule as a whole, since composed of their steps they would lose all
-digits of a change that is parallel to the state. A module with an operation that has no rule is run
-by itself, on value and value plus change in float64, and subtracted.
+Linear layers multiply the change only; their values are known from the clean pass. Norms have one
+rule as a whole, since composed of their steps they would lose all digits of a change that is
+parallel to the state. A module with an operation that has no rule is run by itself, on value and
+value plus change in float64, and subtracted.
 """
 
 import warnings
@@ -67,7 +67,6 @@ def carrying(
     tape: Tape | None = None,
     mixing: Collection[torch.nn.Module] = (),
     products: str = "float32",
-    rows: int = 2048,
 ) -> Iterator[Carrying]:
     """Give the modules of a model their rules, and take them away again.
 
@@ -76,13 +75,12 @@ def carrying(
         tape: where values of linear layers are written to and read from; computed anew if None.
         mixing: modules that look at other tokens than their own, which may not be run alone.
         products: the precision in which changes are multiplied with weights.
-        rows: how many rows a pass has, to lay weights out for.
     """
     found = Carrying()
     ours = [each for each in model.modules() if "forward" not in vars(each)]
     names = {module: name for name, module in model.named_modules()}
     containing = {each for each in model.modules() if any(m in mixing for m in each.modules())}
-    multiply = products_of([each for each in ours if is_linear(each)], products, rows)
+    multiply = products_of([each for each in ours if is_linear(each)], products)
     patched: list[torch.nn.Module] = []
     try:
         for module in ours:

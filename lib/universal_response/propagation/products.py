@@ -16,10 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from universal_response.number_types import PRODUCTS
 
-# The copies live as long as a measurement; a model that would need more runs without them.
-PREPACKED_BYTES = 512 * 2**20
-
-_Product = Callable[[Tensor, Tensor | None], Tensor]
+_Product = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -36,42 +33,35 @@ class Multiply:
 
 
 def products_of(
-    layers: Iterable[torch.nn.Module], products: str, rows: int
+    layers: Iterable[torch.nn.Module], products: str
 ) -> dict[torch.nn.Module, Multiply]:
     """How each layer multiplies.
 
-    In float32 on a CPU oneDNN lays the weights out block by block and anew in every product. Here
-    it is done once, unless PyTorch has no such kernels or the copies would not fit into
-    `PREPACKED_BYTES`.
+    In float32 on a CPU by oneDNN, which PyTorch does not take by itself: depending on the processor
+    as fast as its own choice, or twice as fast.
 
     Args:
         layers: of type `torch.nn.Linear` and `Conv1D` (GPT-2).
         products: one of `PRODUCTS`.
-        rows: the number of rows to lay out for; other numbers work as well.
 
     Raises:
         ValueError: tf32 without CUDA.
     """
     weights = {layer: weight_of(layer) for layer in layers}
     check_products(products, all(each.is_cuda for each in weights.values()))
-    copies = sum(4 * weight.numel() for weight in weights.values())
-    packed = copies <= PREPACKED_BYTES and _available()
+    one_dnn = _available()
     found = {}
     for layer, weight in weights.items():
-        bias = cast(Tensor | None, layer.bias)
-        plain = _packed(weight, rows) if packed and _suits(weight) else _plain(weight)
-        change = plain
+        plain = partial(_product, weight, one_dnn)
+        change: _Product = plain
         if products == "bfloat16":
             change = _bfloat16(weight)
         elif products == "tf32":
             change = _tf32(weight)
-        elif weight.dtype in (torch.float16, torch.bfloat16):
-            raised = weight.device.type == "cpu" and packed
-            change = _packed(weight.float(), rows) if raised else _raised(weight)
         found[layer] = Multiply(
             weight.dtype,
-            partial(_of_value, bias, plain),
-            partial(_of_change, weight, change),
+            partial(plain, bias=cast(Tensor | None, layer.bias)),
+            partial(_of_change, weight, plain, change),
         )
     return found
 
@@ -88,14 +78,10 @@ def check_products(products: str, on_cuda: bool) -> None:
         raise ValueError("products=tf32: needs a CUDA device; use float32, bfloat16 or auto")
 
 
-def _of_value(bias: Tensor | None, product: _Product, x: Tensor) -> Tensor:
-    return product(x, bias)
-
-
-def _of_change(weight: Tensor, product: _Product, d: Tensor) -> Tensor:
-    """A change more precise than the weights needs them as precise."""
+def _of_change(weight: Tensor, plain: _Product, fewer: _Product, d: Tensor) -> Tensor:
+    """A change more precise than the weights keeps its digits."""
     more = d.dtype == torch.float64 and weight.dtype != torch.float64
-    return _raised(weight)(d, None) if more else product(d, None)
+    return plain(d) if more else fewer(d)
 
 
 def weight_of(layer: torch.nn.Module) -> Tensor:
@@ -104,23 +90,23 @@ def weight_of(layer: torch.nn.Module) -> Tensor:
     return weight.T if type(layer) is Conv1D else weight
 
 
-def _plain(weight: Tensor) -> _Product:
-    return lambda x, bias: torch.nn.functional.linear(x, weight, bias)
-
-
-def _raised(weight: Tensor) -> _Product:
-    return lambda x, bias: torch.nn.functional.linear(x, weight.to(x.dtype), bias)
+def _product(weight: Tensor, one_dnn: bool, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """In the precision of x."""
+    weight = weight.to(x.dtype)
+    if one_dnn and x.device.type == "cpu" and x.dtype == torch.float32:
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return torch.nn.functional.linear(x, weight, bias)
 
 
 def _bfloat16(weight: Tensor) -> _Product:
     low = weight.to(torch.bfloat16)
-    return lambda x, _: torch.nn.functional.linear(x.to(torch.bfloat16), low).to(x.dtype)
+    return lambda x: torch.nn.functional.linear(x.to(torch.bfloat16), low).to(x.dtype)
 
 
 def _tf32(weight: Tensor) -> _Product:
-    def product(x: Tensor, bias: Tensor | None) -> Tensor:
+    def product(x: Tensor) -> Tensor:
         with _fast_float32():
-            return torch.nn.functional.linear(x, weight.to(x.dtype), bias)
+            return torch.nn.functional.linear(x, weight.to(x.dtype))
 
     return product
 
@@ -136,16 +122,5 @@ def _fast_float32() -> Iterator[None]:
         backend.allow_tf32 = before
 
 
-def _packed(weight: Tensor, rows: int) -> _Product:
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
-    return lambda x, bias: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
-
-
-def _suits(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype == torch.float32
-
-
 def _available() -> bool:
-    needed = ("_reorder_linear_weight", "_linear_pointwise")
-    kernels = torch.ops.mkldnn
-    return torch.backends.mkldnn.is_available() and all(hasattr(kernels, name) for name in needed)
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")

@@ -13,7 +13,7 @@ from universal_response.measurement.plan.size import Size
 from universal_response.measurement.settings import Settings
 from universal_response.models import REGISTRY
 from universal_response.number_types import torch_dtype
-from universal_response.propagation import NUMBERS_AT_A_TIME, PREPACKED_BYTES, TOKENS_PER_PASS
+from universal_response.propagation import NUMBERS_AT_A_TIME, TOKENS_PER_PASS
 
 # Interpreter and libraries after import; measured on Linux. A GPU context takes about as much.
 BASE_BYTES = 1 << 29
@@ -36,8 +36,7 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
     Positions are counted as 2L + 1, though parallel blocks have only half of them, and activations
     with factors that hold for every supported architecture: four residual vectors, and six hidden
     layers of an MLP or six times the attention scores with queries, keys and values, whichever is
-    more. A float32 model on a CPU has its linear layers twice, if they are small enough
-    (`PREPACKED_BYTES`).
+    more.
 
     Args:
         size: of the model.
@@ -46,8 +45,7 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
     """
     counts = [len(settings.epsilons)] * bool(settings.epsilons) + [1] * settings.linear
     shards = [_shard_bytes(size, settings, device, count) for count in counts]
-    copies = 4 * size.block_weights if device == "cpu" and settings.dtype == "float32" else 0
-    return max(shards) + (copies if copies <= PREPACKED_BYTES else 0)
+    return max(shards)
 
 
 def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int) -> int:
