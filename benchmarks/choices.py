@@ -1,7 +1,7 @@
 """What each choice inside the engine is worth: the same measurement with one made otherwise."""
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -79,6 +79,8 @@ def _changes(case: Case) -> dict[str, Callable[[], Any]]:
         changes["products by PyTorch's choice"] = partial(
             patch.object, products, "_available", lambda: False
         )
+        if products._available():
+            changes["weights laid out beforehand"] = _weights_laid_out
         changes["all rows of a rule at once"] = partial(
             patch.object, rows, "NUMBERS_AT_A_TIME", 1 << 40
         )
@@ -86,6 +88,23 @@ def _changes(case: Case) -> dict[str, Callable[[], Any]]:
             # The engine itself compiles only what runs for long.
             changes["rules compiled"] = partial(patch.object, clean_pass, "WORTH_COMPILING", 0)
     return changes
+
+
+def _weights_laid_out() -> AbstractContextManager[object]:
+    """A second copy of every weight, as oneDNN arranges it for a product, once a measurement."""
+    copies: dict[int, Tensor] = {}
+    product, kernels = products._product, torch.ops.mkldnn
+
+    def laid_out(weight: Tensor, one_dnn: bool, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        if x.dtype != torch.float32 or weight.dtype != torch.float32:
+            return product(weight, one_dnn, x, bias)
+        at = weight.data_ptr()
+        if at not in copies:
+            rows = TOKENS_PER_PASS["cpu"]
+            copies[at] = kernels._reorder_linear_weight(weight.contiguous(), rows)
+        return kernels._linear_pointwise(x, copies[at], bias, "none", [], "")
+
+    return patch.object(products, "_product", laid_out)
 
 
 def _unmixed(

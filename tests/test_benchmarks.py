@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from tiny_models import ARCHITECTURES, bridged, random_tokens, tiny_hf_model, tiny_model
 from universal_response import Settings, plan
-from universal_response.propagation import rows, suffixes
+from universal_response.propagation import products, rows, suffixes
 
 from benchmarks import contenders, report
 from benchmarks.choices import choices
@@ -138,6 +138,7 @@ def test_choices_are_timed(monkeypatch, compiled):
     monkeypatch.setattr(rows, "can_compile", lambda: compiled)
     found = choices(Case(tiny_model("llama"), random_tokens(2, 8), (0.1,)), 2)
     assert {"one source a pass", "products by PyTorch's choice", "512 tokens a pass"} <= set(found)
+    assert ("weights laid out beforehand" in found) == products._available()
     assert ("rules compiled" in found) == compiled
     assert found["engine"]["times_engine"] == 1
     for row in found.values():
