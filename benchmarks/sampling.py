@@ -9,6 +9,7 @@ import xarray as xr
 from transformer_lens.model_bridge import TransformerBridge
 from universal_response.measurement import Settings, measure
 from universal_response.measurement.plan import equivalent_sample, passes_with_clean
+from universal_response.response import pairs_alike
 
 
 def sampling(model: TransformerBridge, settings: Settings) -> dict[str, Any]:
@@ -57,14 +58,13 @@ def _errors(dataset: xr.Dataset) -> dict[str, dict[str, float]]:
 
 
 def _alike(dataset: xr.Dataset) -> dict[str, dict[str, float]]:
-    """Intra-class correlation of pairs of one sequence, by distance (analysis of variance)."""
+    """Of pairs of one sequence, by distance."""
     pairs = dataset.pairs.sel(metric="delta")
-    found: dict[str, dict[str, float]] = {"plain": {}, "logarithm": {}}
-    for distance in dataset.pair_distance.values:
-        values = pairs.sel(pair_distance=distance).transpose("sequence", "draw").values
-        values = values[:, ~np.isnan(values).any(0)].astype(float)
-        for name, each in {"plain": values, "logarithm": np.log(values)}.items():
-            n = each.shape[1]
-            between, within = n * each.mean(1).var(ddof=1), each.var(1, ddof=1).mean()
-            found[name][str(distance)] = round((between - within) / (between + (n - 1) * within), 3)
+    found = {}
+    for name, each in {"plain": pairs, "logarithm": np.log(pairs)}.items():
+        correlations = pairs_alike(each)
+        found[name] = {
+            str(distance): round(float(correlations.sel(pair_distance=distance)), 3)
+            for distance in dataset.pair_distance.values
+        }
     return found

@@ -212,6 +212,14 @@ def test_prices_by_hand():
     assert sample.cost * found.part[1] == pytest.approx(found.part[2], rel=0.05)
 
 
+def test_pairs_that_are_not_alike_leave_nothing_to_save():
+    settings = Settings(t0=64, batch=32)
+    some, none = (plan.equivalent_sample(settings, alike=alike) for alike in (0.01, 0.0))
+    assert plan.equivalent_sample(settings).cost < some.cost < 1
+    assert none is None
+    assert len(plan.prices("smollm2-135m", settings, alike=0.0)) == 2
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -17,6 +17,25 @@ def test_effective_number_of_equal_numbers_is_theirs_and_of_a_single_one_is_one(
     assert response.effective_number(sequences(1, np.nan, 1), "sequence") == 2
 
 
+@pytest.mark.parametrize("correlation", [0.0, 0.3])
+def test_pairs_alike_is_the_correlation_they_were_made_with(correlation):
+    generator = np.random.default_rng(0)
+    shared, own = generator.normal(size=(4000, 1, 2)), generator.normal(size=(4000, 6, 2))
+    values = 7 + 3 * (correlation**0.5 * shared + (1 - correlation) ** 0.5 * own)
+    # Draws without a pair do not count.
+    values[5, 2, 0] = values[:, 4, 0] = np.nan
+    found = response.pairs_alike(xr.DataArray(values, dims=("sequence", "draw", "delta_j")))
+    np.testing.assert_allclose(found, [correlation, correlation], atol=0.03)
+    first = np.delete(values[..., 0], [2, 4], axis=1)
+    n, by_sequence = first.shape[1], first.mean(1)
+    between, within = (
+        n * by_sequence.var(ddof=1),
+        ((first - by_sequence[:, None]) ** 2).sum() / (first.size - len(first)),
+    )
+    by_hand = (between - within) / (between + (n - 1) * within)
+    assert float(found[0]) == pytest.approx(by_hand)
+
+
 def test_effective_number_is_that_of_the_error_of_the_mean():
     """The relative variance of a bootstrap mean is 1 / n_effective - 1 / n."""
     values = sequences(*np.random.default_rng(0).lognormal(0, 1, 20))

@@ -55,6 +55,7 @@ from .tails import (
     effective_number,
     limit_by_sequence,
     lognormal_samples,
+    pairs_alike,
 )
 
 __all__ = [
@@ -101,6 +102,7 @@ __all__ = [
     "number_of_pairs",
     "onset_position",
     "orders",
+    "pairs_alike",
     "pairs_at",
     "peak_distance",
     "predicted_deviation",

@@ -19,6 +19,23 @@ def limit_by_sequence(dataset: xr.Dataset, metric: str) -> xr.DataArray:
     return dataset.linear_last_sum.sel(metric=metric) / n.where(n > 0)
 
 
+def pairs_alike(values: xr.DataArray) -> xr.DataArray:
+    """Intra-class correlation of pairs of one sequence, by analysis of variance; below 0 by chance.
+
+    n pairs that are correlated by r are worth n / (1 + (n - 1) r) independent ones.
+
+    Args:
+        values: of every pair, or logarithms, (sequence, draw, ...), the same draws of every
+            sequence; NaN where a draw has no pair.
+    """
+    values = values.astype("float64")
+    n = values.notnull().all("sequence").sum("draw")
+    values = values.where(values.notnull().all("sequence"))
+    between = n * values.mean("draw").var("sequence", ddof=1)
+    within = values.var("draw", ddof=1).mean("sequence")
+    return (between - within) / (between + (n - 1) * within)
+
+
 def effective_number(values: xr.DataArray, dim: str) -> xr.DataArray:
     """How many equal numbers would have a mean that scatters as much: (sum x)^2 / sum x^2.
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from universal_response.measurement.plan.memory import BASE_BYTES, weights_bytes, working_bytes
 from universal_response.measurement.plan.operations import flops, flops_per_token, token_passes
-from universal_response.measurement.plan.sample import equivalent_sample
+from universal_response.measurement.plan.sample import ALIKE, equivalent_sample
 from universal_response.measurement.plan.size import size_of
 from universal_response.measurement.plan.speed import fraction_of_rate, seconds_for
 from universal_response.measurement.settings import Settings
@@ -15,7 +15,7 @@ from universal_response.measurement.units import in_bytes, in_time
 from universal_response.models import REGISTRY, title
 
 
-def prices(model: str, settings: Settings) -> pd.DataFrame:
+def prices(model: str, settings: Settings, alike: float = ALIKE) -> pd.DataFrame:
     """What a figure costs at equal standard error, by the plain way and by this library.
 
     The plain way passes whole sequences, T tokens for every source and strength, and needs each
@@ -24,13 +24,14 @@ def prices(model: str, settings: Settings) -> pd.DataFrame:
     Args:
         model: what `load_model` takes.
         settings: what is measured, with all sources.
+        alike: correlation of pairs of one sequence, as `equivalent_sample` takes it.
 
     Returns:
         A row a way: sequences, sources in each, token-passes, operations, and those as a part of
         what the plain way takes.
     """
     size, t = size_of(model), settings.t
-    sample = equivalent_sample(settings)
+    sample = equivalent_sample(settings, alike=alike)
     ways = {"carried along suffixes, all sources": settings}
     if sample:
         ways["carried along suffixes, a sample of sources"] = replace(
