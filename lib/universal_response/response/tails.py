@@ -28,9 +28,8 @@ def pairs_alike(values: xr.DataArray) -> xr.DataArray:
         values: of every pair, or logarithms, (sequence, draw, ...), the same draws of every
             sequence; NaN where a draw has no pair.
     """
-    values = values.astype("float64")
-    n = values.notnull().all("sequence").sum("draw")
-    values = values.where(values.notnull().all("sequence"))
+    complete = values.notnull().all("sequence")
+    n, values = complete.sum("draw"), values.astype("float64").where(complete)
     between = n * values.mean("draw").var("sequence", ddof=1)
     within = values.var("draw", ddof=1).mean("sequence")
     return (between - within) / (between + (n - 1) * within)

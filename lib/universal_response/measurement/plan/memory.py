@@ -35,8 +35,8 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
 
     Positions are counted as 2L + 1, though parallel blocks have only half of them, and activations
     with factors that hold for every supported architecture: four residual vectors, and six hidden
-    layers of an MLP or six times the attention scores with queries, keys and values, whichever is
-    more.
+    layers of an MLP or six times the attention scores with queries, keys and values, whichever
+    is more.
 
     Args:
         size: of the model.
@@ -44,8 +44,7 @@ def working_bytes(size: Size, settings: Settings, device: str) -> int:
         device: type of the device, `cpu`, `cuda` or `mps`.
     """
     counts = [len(settings.epsilons)] * bool(settings.epsilons) + [1] * settings.linear
-    shards = [_shard_bytes(size, settings, device, count) for count in counts]
-    return max(shards)
+    return max(_shard_bytes(size, settings, device, count) for count in counts)
 
 
 def _shard_bytes(size: Size, settings: Settings, device: str, strengths: int) -> int:
